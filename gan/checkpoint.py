@@ -1,0 +1,120 @@
+"""Checkpoints of the whole `TrainState`, with Orbax: save, restore, fall back."""
+
+import hashlib
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as policies
+
+from gan.errors import ConfigError, DataError
+from gan.logs import log
+from gan.state import TrainState
+
+MISMATCHES = ("not compatible with the stored shape", "tree structures do not match")
+
+
+class Checkpoints:
+    """The checkpoints of a workdir. Each step's folder holds `state` and, beside it, its digests.
+
+    Orbax renames a folder into place when it is complete, but keeps no checksums: a flipped bit
+    would be restored without a word.
+    """
+
+    def __init__(self, workdir: Path, *, keep: int = 1, keep_every: int = 1, read_only: bool = False):
+        """Opens `workdir/checkpoints`, keeping the newest `keep` and each `keep_every`-th step."""
+        self.folder = workdir / "checkpoints"
+        options = ocp.CheckpointManagerOptions(
+            read_only=read_only,
+            create=not read_only,
+            cleanup_tmp_directories=not read_only,
+            preservation_policy=policies.AnyPreservationPolicy(
+                [policies.LatestN(keep), policies.EveryNSteps(keep_every)]
+            ),
+        )
+        self._open = lambda: ocp.CheckpointManager(self.folder, options=options)
+        self._manager = self._open()
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._manager.close()
+
+    def steps(self) -> list[int]:
+        """All that are there, the oldest first."""
+        return sorted(self._manager.all_steps())
+
+    def save(self, state: TrainState, step: int) -> None:
+        """Copies the state to the host, then writes it in the background."""
+        if step in self.steps():
+            return
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(state),
+            meta=ocp.args.JsonSave({"step": step, "sha256": digests(state)}),
+        )
+        self._manager.save(step, args=items)
+
+    def wait(self) -> None:
+        """Until what was saved is on disk; raises what went wrong."""
+        self._manager.wait_until_finished()
+
+    def restore(self, like: TrainState, step: int) -> TrainState:
+        """The state at `step`, with the shapes and shardings of `like`.
+
+        Raises DataError where the files are damaged, ConfigError where they hold another model.
+        """
+        target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        items = ocp.args.Composite(
+            state=ocp.args.StandardRestore(target), meta=ocp.args.JsonRestore()
+        )
+        try:
+            restored = self._manager.restore(step, args=items)
+        except Exception as error:  # Orbax has no common type for what a damaged file raises.
+            text = " ".join(str(error).split())
+            if any(mismatch in text for mismatch in MISMATCHES):
+                raise ConfigError(
+                    f"{self.folder / str(step)} holds another model than the configuration "
+                    f"describes: {text[:300]}"
+                ) from error
+            reason = f"{type(error).__name__}: {text[:200]}"
+            raise DataError(f"{self.folder / str(step)} cannot be read ({reason}).") from error
+        found = digests(restored.state)
+        wrong = [name for name in found if restored.meta["sha256"].get(name) != found[name]]
+        if wrong or restored.meta["step"] != step:
+            raise DataError(f"{self.folder / str(step)}: checksum of {wrong[:3] or 'step'} is wrong.")
+        return restored.state
+
+    def restore_newest(self, like: TrainState) -> TrainState | None:
+        """The newest state that is whole, None where there is none.
+
+        A damaged one is renamed, since Orbax would silently not save that step again.
+        """
+        while steps := self.steps():
+            try:
+                return self.restore(like, steps[-1])
+            except DataError as error:
+                damaged = self.folder / str(steps[-1])
+                aside = damaged.with_name(f"{damaged.name}.damaged-{time.time_ns()}")
+                self._manager.close()
+                damaged.rename(aside)
+                self._manager = self._open()
+                log.warning("%s Renamed to %s; trying the one before.", error, aside.name)
+        return None
+
+
+def digests(tree: Any) -> dict[str, str]:
+    """SHA-256 of each leaf's type, shape and bytes."""
+
+    def digest(leaf: jax.Array) -> str:
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        array = np.ascontiguousarray(jax.device_get(leaf))
+        header = f"{array.dtype.str} {array.shape} ".encode()
+        return hashlib.sha256(header + array.tobytes()).hexdigest()
+
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): digest(leaf) for path, leaf in leaves}

@@ -1,0 +1,107 @@
+"""The training set's attributes by name: which there are, how often, and in which company."""
+
+import dataclasses
+import io
+import os
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from gan.errors import ConfigError, DataError, nearest
+
+
+@dataclasses.dataclass(frozen=True)
+class AttributeTable:
+    """One row a training image. Kept in the workdir, so that drawing needs no data set."""
+
+    names: tuple[str, ...]
+    rows: UInt8[np.ndarray, "n a"]  # 0 | 1
+    fingerprint: str  # Of the source that the rows come from.
+
+    @cached_property
+    def marginals(self) -> Float[np.ndarray, " a"]:
+        """Share of the images that have each attribute."""
+        return self.rows.mean(axis=0, dtype=np.float64)
+
+    @property
+    def varying(self) -> list[int]:
+        """Columns that are not the same in all images: those that a model can learn."""
+        return [i for i, p in enumerate(self.marginals) if 0 < p < 1]
+
+    def parse(self, text: str) -> dict[int, int]:
+        """From "Smiling=1,Male=0" to values by column. Raises ConfigError for what is not so."""
+        values: dict[int, int] = {}
+        for part in filter(None, (part.strip() for part in text.split(","))):
+            name, _, value = (piece.strip() for piece in part.partition("="))
+            if name not in self.names:
+                raise ConfigError(
+                    f"--attributes: {name!r} is no attribute of this training set."
+                    f"{nearest(name, self.names)} It has: {', '.join(self.names)}."
+                )
+            if value not in ("0", "1"):
+                raise ConfigError(f"--attributes: {part!r} must be {name}=1 (with) or {name}=0.")
+            column = self.names.index(name)
+            if values.setdefault(column, int(value)) != int(value):
+                raise ConfigError(f"--attributes: {name} is given as 0 and as 1.")
+            if self.marginals[column] == 1 - int(value):
+                raise ConfigError(
+                    f"--attributes: {part} cannot be drawn: all {len(self.rows)} training images "
+                    f"have {name}={1 - int(value)}, so the model never saw a difference."
+                )
+        return values
+
+    def support(self, values: Mapping[int, int]) -> int:
+        """How many training images agree with `values`."""
+        return int(self._agreement(values).min(axis=1, initial=1).sum())
+
+    def draw(self, values: Mapping[int, int], seeds: Sequence[int]) -> UInt8[np.ndarray, "s a"]:
+        """For each seed a training row among those that agree best with `values`, then given them."""
+        agreement = self._agreement(values).sum(axis=1)
+        candidates = np.flatnonzero(agreement == agreement.max())
+        drawn = [candidates[_uniform(seed, len(candidates))] for seed in seeds]
+        rows = self.rows[drawn].copy()
+        rows[:, list(values)] = list(values.values())
+        return rows
+
+    def nearest_with(self, row: UInt8[np.ndarray, " a"], column: int) -> UInt8[np.ndarray, " a"]:
+        """The training row most like `row` that has the attribute in `column`."""
+        having = self.rows[self.rows[:, column] == 1]
+        return having[np.argmin((having != row).sum(axis=1))]
+
+    def save(self, path: Path) -> None:
+        """Writes one `.npz`, a bit a value."""
+        buffer = io.BytesIO()
+        np.savez_compressed(
+            buffer,
+            names=np.array(self.names),
+            rows=np.packbits(self.rows, axis=1),
+            fingerprint=np.array(self.fingerprint),
+        )
+        partial = path.with_name(f".{path.name}.partial")
+        partial.write_bytes(buffer.getvalue())
+        os.replace(partial, path)
+
+    @classmethod
+    def load(cls, path: Path) -> "AttributeTable":
+        """Raises DataError where the file is missing or damaged."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                names = tuple(str(name) for name in file["names"])
+                rows = np.unpackbits(file["rows"], axis=1, count=len(names))
+                return cls(names, rows, str(file["fingerprint"]))
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            raise DataError(
+                f"{path} cannot be read ({error}). Run the training command again: it writes it anew."
+            ) from None
+
+    def _agreement(self, values: Mapping[int, int]) -> np.ndarray:
+        columns = list(values)
+        return self.rows[:, columns] == np.array([values[i] for i in columns], np.uint8)
+
+
+def _uniform(seed: int, num: int) -> int:
+    """A number below `num` from `seed` alone; Philox's raw stream is the same in every NumPy."""
+    return int(np.random.Philox(key=seed).random_raw() % num)

@@ -1,0 +1,97 @@
+"""Drawn faces: a data set without a download, labelled like CelebA but without an error.
+
+Face `index` of the data set `seed` is a pure function of both, so any number can be had, at any
+size, in any order. The labels of `describe` are those of `draw`, bit for bit on every device;
+pixels may differ between devices by one or two levels in a few places.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+from jaxtyping import Array, Float, Int, UInt8
+
+from gan.data.faces_render import render
+from gan.data.faces_sample import (
+    ATTRIBUTES,
+    DRAWN,
+    IMAGES_PER_IDENTITY,
+    UNDRAWN,
+    YOUNG_BELOW,
+    Traits,
+    sample,
+    valid,
+)
+
+__all__ = [
+    "ATTRIBUTES",
+    "DRAWN",
+    "IMAGES_PER_IDENTITY",
+    "UNDRAWN",
+    "VERSION",
+    "YOUNG_BELOW",
+    "Face",
+    "Labels",
+    "Traits",
+    "describe",
+    "draw",
+    "render",
+    "sample",
+    "split_indices",
+    "traits",
+    "valid",
+]
+
+VERSION: int = 1  # Raised whenever a label or a pixel changes.
+
+
+class Labels(NamedTuple):
+    """What is known about a face, or with a leading axis about several."""
+
+    attributes: UInt8[Array, "*n 40"]  # 0 | 1, in the order of ATTRIBUTES.
+    identity: Int[Array, "*n"]  # Who it is: 0, 1, ...
+    age: Float[Array, "*n"]  # Years, 18..80; Young is below YOUNG_BELOW.
+    yaw: Float[Array, "*n"]  # Radians, -0.6..0.6; positive looks to the picture's right.
+    tone: Float[Array, "*n"]  # Of the skin: 0 light, 1 dark.
+
+
+class Face(NamedTuple):
+    """A picture and its labels, or with a leading axis several."""
+
+    image: UInt8[Array, "*n h w 3"]  # RGB, 0..255.
+    attributes: UInt8[Array, "*n 40"]
+    identity: Int[Array, "*n"]
+    age: Float[Array, "*n"]
+    yaw: Float[Array, "*n"]
+    tone: Float[Array, "*n"]
+
+
+def traits(seed: int | Int[Array, ""], index: Int[Array, " n"]) -> Traits:
+    """All that determines the pictures, with leading axis n; for `render` under `jax.vmap`."""
+    key = jax.random.key(seed, impl="threefry2x32")
+    return jax.vmap(partial(sample, key))(index)
+
+
+@jax.jit
+def describe(seed: int | Int[Array, ""], index: Int[Array, " n"]) -> Labels:
+    """The labels of the faces `index` [n], without drawing them."""
+    t = traits(seed, index)
+    return Labels(t.attributes, t.identity, t.age, t.yaw, t.tone)
+
+
+@partial(jax.jit, static_argnames="image_size")
+def draw(seed: int | Int[Array, ""], index: Int[Array, " n"], image_size: int) -> Face:
+    """The faces `index` [n], `image_size` pixels square; compiled once for each n and size."""
+    t = traits(seed, index)
+    image = jax.vmap(partial(render, image_size=image_size))(t)
+    return Face(image, t.attributes, t.identity, t.age, t.yaw, t.tone)
+
+
+def split_indices(num_train: int) -> dict[str, range]:
+    """The indices of "train", "validation" and "test"; no identity is in two of them."""
+    held_out = max(256, num_train // 16)
+    splits, start = {}, 0
+    for name, size in (("train", num_train), ("validation", held_out), ("test", held_out)):
+        splits[name] = range(start, start + size)
+        start += -(-size // IMAGES_PER_IDENTITY) * IMAGES_PER_IDENTITY
+    return splits

@@ -1,0 +1,40 @@
+"""What can go wrong in a way that a person or a launch script has to act on."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class ConfigError(ValueError):
+    """A setting that cannot work: trying again with the same command cannot help."""
+
+    exit_code = 64
+
+
+class DataError(ValueError):
+    """Data that is missing, damaged or not what it says it is."""
+
+    exit_code = 65
+
+
+class Diverged(FloatingPointError):
+    """Training left the finite numbers."""
+
+    exit_code = 70
+
+
+class WorkdirInUse(RuntimeError):
+    """Another process writes to the same workdir."""
+
+    exit_code = 73
+
+
+class Preempted(Exception):
+    """The machine is taken away; all is saved, and the same command goes on from there."""
+
+    exit_code = 75
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The end of an error message: " Did you mean 'x'?", or "" if none resembles `name`."""
+    matches = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {matches[0]!r}?" if matches else ""

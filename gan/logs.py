@@ -1,0 +1,118 @@
+"""What a run tells: the status line, `log.txt`, `metrics.jsonl` and TensorBoard."""
+
+import importlib.util
+import json
+import logging
+import os
+import resource
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+import jax
+import numpy as np
+
+log = logging.getLogger("gan")
+
+
+def to_terminal() -> None:
+    """Sends `log` to standard output, line by line as it is."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log.handlers, log.propagate = [handler], False
+    log.setLevel(logging.INFO)
+
+
+def to_file(path: Path) -> logging.Handler:
+    """Also appends `log` to `path`, with the time."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    return handler
+
+
+class MetricsWriter:
+    """One row a log interval in `metrics.jsonl`, and the same in TensorBoard where it is installed.
+
+    Rows after `step`, written by a run that was then killed, are dropped: they come again.
+    """
+
+    def __init__(self, workdir: Path, step: int):
+        """Continues after `step`; `seconds` goes on from there."""
+        self._path = workdir / "metrics.jsonl"
+        rows = [row for row in read_rows(self._path) if row["step"] <= step]
+        partial = self._path.with_suffix(".partial")
+        partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        os.replace(partial, self._path)
+        self.seconds = rows[-1]["seconds"] if rows else 0.0
+        self._file = self._path.open("a")
+        self._board = None
+        if importlib.util.find_spec("tensorflow") and importlib.util.find_spec("tensorboard"):
+            from clu import metric_writers  # Imports TensorFlow: seconds.
+
+            self._board = metric_writers.AsyncWriter(metric_writers.SummaryWriter(str(workdir)))
+        else:
+            log.info("TensorFlow is not installed: metrics.jsonl is written, TensorBoard events not.")
+
+    def __enter__(self) -> "MetricsWriter":
+        return self
+
+    def __exit__(self, kind: type | None, value: object, traceback: TracebackType | None) -> None:
+        self._file.close()
+        if self._board:
+            self._board.close()
+
+    def scalars(self, step: int, row: Mapping[str, float]) -> None:
+        """Writes one row; it is on its way to the disk when this returns."""
+        self._file.write(json.dumps({"step": step, **row}) + "\n")
+        self._file.flush()
+        if self._board:
+            self._board.write_scalars(step, dict(row))
+
+    def picture(self, step: int, name: str, image: np.ndarray) -> None:
+        """Shows a picture (uint8 [h w 3]) in TensorBoard."""
+        if self._board:
+            self._board.write_images(step, {name: image[None]})
+
+
+def read_rows(path: Path) -> list[dict[str, float]]:
+    """The rows of a JSON lines file; a last line cut short by a kill is left out."""
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else ():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def duration(seconds: float) -> str:
+    """For people: 42s, 3m05s, 2h10m, 1d04h."""
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days}d{hours:02}h"
+    if hours:
+        return f"{hours}h{minutes:02}m"
+    return f"{minutes}m{seconds:02}s" if minutes else f"{seconds}s"
+
+
+def memory() -> str:
+    """In use on the first device, or by this process where the device is the CPU."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return f"{stats['bytes_in_use'] / 2**30:.1f}/{stats['bytes_limit'] / 2**30:.0f} GiB"
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes there, else in KiB.
+    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30:.1f} GiB"
+
+
+def status(step: int, steps: int, row: Mapping[str, float], left: float) -> str:
+    """The line of a log interval."""
+    return (
+        f"step {step}/{steps} ({step / steps:.0%}) | {row['images'] / 1000:.1f} k images | "
+        f"{row['images_per_second']:,.0f} img/s | {duration(left)} left | "
+        f"G {row['g_loss']:.3f} D {row['d_loss']:.3f} | D right on real "
+        f"{row['d_real_accuracy']:.0%}, fake {row['d_fake_accuracy']:.0%} | mem {memory()}"
+    )

@@ -1,0 +1,242 @@
+"""Trains a GAN that draws faces with chosen attributes, scores it, and draws with it.
+
+    python -m gan.main --config=configs/celeba64.py --workdir=runs/faces
+    python -m gan.main --workdir=runs/faces --mode=sample --attributes="Smiling=1,Eyeglasses=1"
+
+The same command again goes on where it stopped. Exit codes: 0 done, 64 configuration or usage,
+65 bad data, 70 diverged or internal, 73 workdir in use, 75 preempted and saved (run again).
+"""
+
+import contextlib
+import inspect
+import os
+import re
+import sys
+import traceback
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from gan import config as settings
+from gan.config import Config, flatten, resolve, to_json
+from gan.errors import ConfigError, DataError, Diverged, Preempted, WorkdirInUse, nearest
+
+MODES = ("train", "prepare", "evaluate", "sample")
+OURS = (ConfigError, DataError, Diverged, Preempted, WorkdirInUse)
+INTERNAL = 70
+SAMPLE_ONLY = ("attributes", "seeds", "out", "individual", "size", "step")
+
+
+def define_flags() -> flags.FlagValues:
+    """The command line."""
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file(
+        "config", None, "File in configs/; what follows a colon is its variant.", flag_values=values
+    )
+    text = {
+        "workdir": "Folder of the run.",
+        "attributes": 'sample: by name, as "Smiling=1,Male=0".',
+        "seeds": "sample: numbers and ranges, as 0-63,100; one picture each. Default: 0-63.",
+        "out": "sample: the PNG to write, or the folder with --individual. Default: in the workdir.",
+    }
+    for name, meaning in text.items():
+        flags.DEFINE_string(name, None, meaning, flag_values=values)
+    numbers = {
+        "size": "sample: pixels to resize to. Default: as trained.",
+        "step": "sample: which checkpoint. Default: the newest.",
+    }
+    for name, meaning in numbers.items():
+        flags.DEFINE_integer(name, None, meaning, lower_bound=1, flag_values=values)
+    flags.DEFINE_enum("mode", "train", MODES, "What to do.", flag_values=values)
+    flags.DEFINE_bool("individual", False, "sample: one PNG a seed.", flag_values=values)
+    flags.DEFINE_bool("dry_run", False, "Say what would be done, and stop.", flag_values=values)
+    flags.DEFINE_bool("help", False, "Show this, and stop.", flag_values=values)
+    return values
+
+
+def parse(argv: list[str]) -> flags.FlagValues:
+    """The command line's values. Raises ConfigError naming what is wrong with it."""
+    values = define_flags()
+    known = [f"config.{name}" for name in flatten(Config())]
+    for option in (argument.split("=")[0] for argument in argv[1:]):
+        name = re.sub("^--?(no)?", "", option)
+        if name.startswith("config.") and name not in known:
+            raise ConfigError(f"{option}: no such setting.{nearest(name, known)} See --help.")
+    if not any(re.match("--?config(=|$)", argument) for argument in argv):
+        overridden = [argument for argument in argv if re.match("--?(no)?config[.]", argument)]
+        if overridden:
+            raise ConfigError(f"{overridden[0]} changes a setting of --config, which is not given.")
+    try:
+        rest = values(argv)[1:]
+    except flags.UnrecognizedFlagError as error:
+        hint = nearest(error.flagname, [*values, *known])
+        raise ConfigError(f"--{error.flagname}: no such option.{hint} See --help.") from None
+    except flags.IllegalFlagValueError as error:
+        raise ConfigError(f"{error}.{_nearest_value(argv)}") from None
+    except flags.Error as error:
+        raise ConfigError(f"{error}. See --help.") from None
+    except Exception as error:  # A configuration is code, and may fail in any way.
+        reason = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"--config={_config_file(argv)}: {reason}") from error
+    if rest:
+        raise ConfigError(f"{rest[0]!r} is no option: options start with --. See --help.")
+    if values.config is not None:
+        _check_exists(values["config"].config_filename)
+        values.config = resolve(values.config)
+    return values
+
+
+def _nearest_value(argv: list[str]) -> str:
+    modes = [argument.partition("=")[2] for argument in argv if argument.startswith("--mode=")]
+    return nearest(modes[-1], MODES) if modes and modes[-1] not in MODES else ""
+
+
+def _config_file(argv: list[str]) -> str:
+    options = [argument for argument in argv if re.match("--?config=", argument)]
+    return options[-1].partition("=")[2] if options else argv[argv.index("--config") + 1]
+
+
+def _check_exists(name: str) -> None:
+    path = Path(name.split(":")[0])
+    if not path.is_file():
+        there = [str(file) for file in path.parent.glob("*.py") if file.stem != "__init__"]
+        known = f" {path.parent} has: {', '.join(sorted(there))}." if there else ""
+        raise ConfigError(f"--config={name}: no such file.{nearest(str(path), there)}{known}")
+
+
+def usage() -> str:
+    """What --help prints: options, then every setting with its default and meaning."""
+    lines = [__doc__, "Options:"]
+    values = define_flags()
+    for name in ("config", "workdir", "mode", "dry_run", *SAMPLE_ONLY, "help"):
+        lines.append(f"  --{name:<12} {values[name].help}")
+    lines.append("\nSettings, as --config.NAME=VALUE after --config=FILE, with their defaults:")
+    defaults = flatten(Config())
+    for name, meaning in _meanings().items():
+        lines.append(f"  {name:<28} {defaults[name]!s:<18} {meaning}".rstrip())
+    return "\n".join(lines)
+
+
+def _meanings() -> dict[str, str]:
+    """The comment beside each setting in `gan/config.py`, by its dotted name."""
+    comments = {}
+    for name in flatten(Config()):
+        *group, field = name.split(".")
+        kind = type(getattr(Config(), group[0])) if group else Config
+        found = re.search(rf"^    {field}: [^#\n]*(?:# (.*))?$", inspect.getsource(kind), re.M)
+        comments[name] = found.group(1) or ""
+    return comments
+
+
+def run(argv: list[str]) -> None:
+    """Does what the command line asks for."""
+    values = parse(argv)
+    if values.help:
+        print(usage())
+        return
+    given = [name for name in SAMPLE_ONLY if values[name].present]
+    if given and values.mode != "sample":
+        raise ConfigError(f"--{given[0]} goes with --mode=sample, not --mode={values.mode}.")
+    folder = Path(values.workdir).expanduser().absolute() if values.workdir else None
+    if folder is None and values.mode != "prepare":
+        raise ConfigError(f"--mode={values.mode} needs --workdir=FOLDER, the folder of the run.")
+    if folder is None and values.config is None:
+        raise ConfigError("--mode=prepare needs --config=FILE, or --workdir=FOLDER of a run.")
+    job(values, folder)
+
+
+def job(values: flags.FlagValues, folder: Path | None) -> None:
+    """Starts JAX and the mode's job. Imports come late: `--help` and wrong options answer at once."""
+    from absl import logging
+
+    logging.set_verbosity(logging.WARNING)  # Orbax tells fifty lines a checkpoint.
+    from gan import logs, workdir
+
+    logs.to_terminal()
+    config = values.config
+    if values.mode in ("evaluate", "sample") and config is not None:
+        raise ConfigError(f"--mode={values.mode} takes the workdir's configuration: no --config.")
+    if config is None:
+        config = workdir.read_config(folder)
+    settings.validate(config)
+    if values.dry_run:
+        print(plan(values, config, folder))
+        return
+    if values.mode == "prepare":
+        from gan.data.prepare import prepare
+
+        prepare(config.data, verify=True)
+        return
+    _start_jax(config)
+    if values.mode == "train":
+        from gan.train import train
+
+        train(config, folder)
+    elif values.mode == "evaluate":
+        from gan.evaluate import evaluate
+
+        evaluate(folder)
+    else:
+        from gan.sample import parse_seeds, sample
+
+        default = folder / ("faces" if values.individual else "faces.png")
+        sample(
+            folder,
+            attributes=values.attributes or "",
+            seeds=parse_seeds(values.seeds or "0-63"),
+            out=Path(values.out).expanduser() if values.out else default,
+            step=values.step,
+            size=values.size,
+            individual=values.individual,
+        )
+
+
+def _start_jax(config: Config) -> None:
+    import jax
+
+    # Compiled programs are kept, so a second start takes no minute. They are code: nobody else's.
+    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "gan" / "xla"
+    with contextlib.suppress(OSError):
+        cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+        cache.chmod(0o700)
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    settings.validate(config, jax.device_count())
+
+
+def plan(values: flags.FlagValues, config: Config, folder: Path | None) -> str:
+    """What --dry_run prints."""
+    lines = [to_json(config).rstrip()]
+    data = config.data
+    where = f" at {data.path}" if data.path else ""
+    lines.append(f"Would {values.mode}" + (f" in {folder}." if folder else "."))
+    lines.append(
+        f"Data: {data.source}{where}, {data.image_size} px, crop {data.crop}, prepared in "
+        f"{data.cache_dir} (once)."
+    )
+    if values.mode == "train":
+        saved = folder / "checkpoints"
+        steps = [int(path.name) for path in saved.glob("*") if path.name.isdecimal()]
+        start = max(steps, default=0)
+        images = (config.steps - start) * data.batch_size * config.d_steps
+        lines.append(f"Steps {start} to {config.steps}: {max(images, 0):,} images.")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """The command: turns errors into a line and an exit code."""
+    try:
+        run(sys.argv)
+    except OURS as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception:
+        traceback.print_exc()
+        sys.exit(INTERNAL)
+
+
+if __name__ == "__main__":
+    main()

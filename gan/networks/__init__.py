@@ -1,0 +1,1 @@
+"""Architectures: every module here defines a `Generator` and a `Discriminator`."""

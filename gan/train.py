@@ -1,0 +1,229 @@
+"""The job that trains."""
+
+import contextlib
+import functools
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan import logs, workdir
+from gan.checkpoint import Checkpoints
+from gan.config import Config
+from gan.data import feed
+from gan.data.attributes import AttributeTable
+from gan.data.prepare import prepare
+from gan.data.store import Store
+from gan.errors import ConfigError, DataError, Diverged, Preempted
+from gan.logs import log
+from gan.parallel import Parallel, prefetch
+from gan.pictures import grid, write_png
+from gan.sampler import Sampler, attribute_grid
+from gan.state import TrainState
+from gan.step import TrainMetrics, build, init_state, train_step
+
+
+def train(config: Config, folder: Path) -> TrainState:
+    """Trains up to `config.steps`, going on from the newest checkpoint in `folder` if there is one.
+
+    Raises Preempted (saved) on SIGTERM or Ctrl-C, Diverged where a number is no longer finite.
+    """
+    parallel = Parallel.create(config.parallel)
+    # Before anything is written or prepared: can this game be built at all?
+    jax.eval_shape(functools.partial(init_state, build(config, ())), jax.random.key(0))
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(workdir.lock(folder))
+        workdir.check_same_run(config, folder)
+        handler = logs.to_file(folder / "log.txt")
+        stack.callback(log.removeHandler, handler)
+        store = prepare(config.data)["train"]
+        table = remember(store, folder)
+        workdir.write_config(config, folder)
+        checkpoints = stack.enter_context(
+            Checkpoints(folder, keep=config.keep_checkpoints, keep_every=config.keep_every)
+        )
+        stop = stack.enter_context(stop_signals())
+        return loop(config, folder, parallel, store, table, checkpoints, stop)
+
+
+def loop(
+    config: Config,
+    folder: Path,
+    parallel: Parallel,
+    store: Store,
+    table: AttributeTable,
+    checkpoints: Checkpoints,
+    stop: set[int],
+) -> TrainState:
+    """The steps, and what is told and kept of them."""
+    gan = build(config, table.marginals, parallel.axis_name)
+    init = jax.jit(functools.partial(init_state, gan), out_shardings=parallel.replicated)
+    state = init(jax.random.key(config.seed))
+    if checkpoints.steps():
+        state = checkpoints.restore_newest(like=state) or state
+    start = int(state.step)
+    announce(config, state, store, start)
+    if start >= config.steps:
+        log.info("Nothing to do. To go on, raise config.steps above %d.", start)
+        return state
+    if start == 0:
+        write_png(folder / "reals.png", reals(store))
+
+    step_call = parallel.compile(functools.partial(train_step, gan))
+    merge = jax.jit(TrainMetrics.merge, donate_argnums=0)
+    sampler = Sampler(gan, table)
+    batch_size = config.data.batch_size * config.d_steps
+    rows = parallel.rows(batch_size)
+    stream = feed.stream(store, seed=config.seed, batch=batch_size, start=start, rows=rows)
+    metrics, saved = None, start
+    with logs.MetricsWriter(folder, start) as writer:
+        clock = Clock(writer.seconds, start)
+        for step, batch in enumerate(prefetch(stream, parallel.put), start + 1):
+            with jax.transfer_guard("disallow"):  # Nothing here may wait for the host.
+                state, update = step_call(state, batch)
+            metrics = update if metrics is None else merge(metrics, update)
+            if step == start + 1:
+                jax.block_until_ready(state)
+                clock.compiled(step)
+            last = step == config.steps or bool(stop)
+
+            if step % config.log_every == 0 or last:
+                scalars = {name: float(value) for name, value in metrics.compute().items()}
+                if not np.isfinite(list(scalars.values())).all():
+                    raise Diverged(diverged(step, saved, scalars))
+                row = {"images": step * batch_size, **clock.lap(step, batch_size), **scalars}
+                writer.scalars(step, row)
+                left = (config.steps - step) * batch_size / row["images_per_second"]
+                log.info("%s", logs.status(step, config.steps, row, left))
+                metrics = None
+            if step % config.sample_every == 0 or step == config.steps:
+                with clock.paused():
+                    sheet = attribute_grid(sampler, state.ema, table, gan.conditional)
+                    write_png(folder / "samples" / f"step_{step:08d}.png", sheet)
+                    writer.picture(step, "samples", sheet)
+            if step % config.checkpoint_every == 0 or last:
+                with clock.paused():
+                    if not bool(finite(state)):
+                        raise Diverged(diverged(step, saved, {}))
+                    checkpoints.save(state, step)
+                    saved = step
+            if last:
+                break
+        checkpoints.wait()
+    if step < config.steps:
+        name = signal.Signals(next(iter(stop))).name
+        raise Preempted(f"{name}: saved step {step}. Run the same command again to go on.")
+    log.info("Done: step %d. Pictures: %s", step, folder / "samples" / f"step_{step:08d}.png")
+    return state
+
+
+class Clock:
+    """Seconds since the run began, over all its starts, and the rate of the steps alone."""
+
+    def __init__(self, before: float, step: int):
+        """Goes on after `before` seconds, at `step`."""
+        self._start = time.monotonic() - before
+        self._lap = time.monotonic()
+        self._step = step
+
+    def compiled(self, step: int) -> None:
+        """The first step has also compiled: the rate is measured from here."""
+        self._lap, self._step = time.monotonic(), step
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leaves pictures and checkpoints out of the rate."""
+        begin = time.monotonic()
+        yield
+        self._lap += time.monotonic() - begin
+
+    def lap(self, step: int, batch_size: int) -> dict[str, float]:
+        """Total seconds, and images a second since the last lap."""
+        now = time.monotonic()
+        done = max(step - self._step, 1)  # A run of a single step: its compilation counts.
+        elapsed = now - (self._lap if step > self._step else self._start)
+        self._lap, self._step = now, step
+        rate = done * batch_size / max(elapsed, 1e-9)
+        return {"seconds": round(now - self._start, 3), "images_per_second": round(rate, 2)}
+
+
+@jax.jit
+def finite(state: TrainState) -> jax.Array:
+    """Whether every number of the state is."""
+    leaves = jax.tree.leaves((state.generator, state.discriminator, state.ema))
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all()
+
+
+def diverged(step: int, saved: int, scalars: dict[str, float]) -> str:
+    """What a user is told."""
+    bad = ", ".join(f"{name}={value}" for name, value in scalars.items() if not np.isfinite(value))
+    return (
+        f"Diverged at or before step {step}: {bad or 'a parameter'} is not finite. Nothing of it was "
+        f"saved; the last good checkpoint is step {saved}. A lower config.d_optimizer.learning_rate "
+        "and g_optimizer.learning_rate, or config.r1=1, in a new workdir, usually help."
+    )
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[set[int]]:
+    """Collects SIGTERM and Ctrl-C for the loop to see after its step; a second one is not caught."""
+    seen: set[int] = set()
+
+    def note(number: int, _: object) -> None:
+        seen.add(number)
+        signal.signal(number, before[number])
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield seen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def remember(store: Store, folder: Path) -> AttributeTable:
+    """Writes the training set's attributes to the workdir; refuses another set than before."""
+    table = AttributeTable(store.attribute_names, np.asarray(store.attributes), store.fingerprint)
+    path = folder / "attributes.npz"
+    if path.exists():
+        with contextlib.suppress(DataError):  # Damaged: written anew.
+            old = AttributeTable.load(path)
+            if old.fingerprint != table.fingerprint:
+                raise ConfigError(
+                    f"--workdir={folder} was trained on other data (fingerprint "
+                    f"{old.fingerprint[:12]}, now {table.fingerprint[:12]}): a file of the data set "
+                    "has changed. Name another workdir, or bring the old files back."
+                )
+    table.save(path)
+    return table
+
+
+def reals(store: Store) -> np.ndarray:
+    """The first training images, as the step sees them."""
+    return grid(np.asarray(store.images[:64]), 8)
+
+
+def announce(config: Config, state: TrainState, store: Store, start: int) -> None:
+    """What is going to happen."""
+    count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree)) / 1e6  # noqa: E731
+    device = jax.devices()[0].device_kind
+    log.info(
+        "%s at %d px: generator %.2f M, discriminator %.2f M parameters; %s images, %d attributes; "
+        "%d x %s, %s.",
+        config.network.name,
+        config.data.image_size,
+        count(state.generator.params),
+        count(state.discriminator.params),
+        f"{len(store.images):,}",
+        len(store.attribute_names),
+        jax.device_count(),
+        device,
+        config.parallel,
+    )
+    log.info("Training from step %d to %d.", start, config.steps)

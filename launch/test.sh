@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Installs the project with its test extra into .venv (once), then runs linter and tests.
+# Arguments go to pytest: launch/test.sh tests/test_step.py
+set -eu
+. "$(dirname "${BASH_SOURCE[0]}")/install.sh" test
+.venv/bin/ruff check .
+.venv/bin/ruff format --check .
+exec .venv/bin/python -m pytest "$@"

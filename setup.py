@@ -1,0 +1,55 @@
+"""Metadata and dependencies."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+TENSORFLOW = [
+    "tensorflow-cpu>=2.20; sys_platform != 'darwin'",  # It only reads data; JAX has the device.
+    "tensorflow>=2.20; sys_platform == 'darwin'",  # There are no tensorflow-cpu wheels for macOS.
+]
+
+setup(
+    name="gan",
+    version=re.search('__version__ = "(.*)"', (ROOT / "gan" / "__init__.py").read_text())[1],
+    description="Conditional GANs in JAX: faces with chosen attributes",
+    long_description=(ROOT / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["gan", "gan.*"]),
+    python_requires=">=3.11",
+    install_requires=[
+        "absl-py>=2.0",
+        "clu>=0.0.12",
+        "flax>=0.12.8",
+        "importlib_resources",  # tensorflow-datasets needs it and does not say so.
+        "jax>=0.10.2",
+        "jaxtyping>=0.3.0",
+        "ml_collections>=1.1.0",
+        "numpy>=2.0",
+        "optax>=0.2.8",
+        "orbax-checkpoint>=0.12.8",
+        "pillow>=11.0",
+        "scipy>=1.14",
+        "tensorboard>=2.20",  # clu needs it and does not say so.
+        "tensorflow-datasets>=4.9.10",
+        "tqdm>=4.66",
+        *TENSORFLOW,
+    ],
+    extras_require={
+        "cuda": ["jax[cuda12]>=0.10.2"],
+        "tpu": ["jax[tpu]>=0.10.2"],
+        "notebook": ["ipykernel", "jupyterlab", "matplotlib>=3.9"],
+        "test": [
+            "beartype>=0.20",
+            "ipykernel",
+            "matplotlib>=3.9",
+            "nbclient>=0.10",
+            "nbformat>=5.10",
+            "pytest>=8.3",
+            "ruff>=0.14",
+        ],
+    },
+)

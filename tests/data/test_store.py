@@ -1,0 +1,201 @@
+import errno
+import fcntl
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from gan.data import store as store_module
+from gan.data.store import Meta, lock, open_store, write_store
+from gan.errors import ConfigError, DataError
+
+NUM, SIZE = 7, 4
+META = Meta(
+    source="test",
+    fingerprint="0123456789abcdef",
+    split="train",
+    crop="center178",
+    resize="bicubic-antialias",
+    attribute_names=("Male", "Smiling", "Young"),
+    image_size=SIZE,
+    num=NUM,
+)
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(0, 256, (NUM, SIZE, SIZE, 3), dtype=np.uint8)
+ATTRIBUTES = RNG.integers(0, 2, (NUM, 3), dtype=np.uint8)
+IDENTITY = np.arange(NUM, dtype=np.int32)
+FILES = ["images.npy", "attributes.npy", "identity.npy", "meta.json"]
+
+
+def write(path, images=(IMAGES[:3], IMAGES[3:]), meta=META):
+    write_store(path, meta, iter(images), ATTRIBUTES, IDENTITY)
+    return path
+
+
+def fails_after_one_batch(error):
+    yield IMAGES[:3]
+    raise error
+
+
+def save(array):
+    return lambda path: np.save(path, array, allow_pickle=True)
+
+
+def test_what_was_written_is_read(tmp_path):
+    store = open_store(write(tmp_path / "train"), verify=True)
+    np.testing.assert_array_equal(store.images, IMAGES)
+    np.testing.assert_array_equal(store.attributes, ATTRIBUTES)
+    np.testing.assert_array_equal(store.identity, IDENTITY)
+    np.testing.assert_allclose(store.marginals, ATTRIBUTES.sum(axis=0) / NUM)
+    assert store.meta == META
+    assert store.attribute_names == ("Male", "Smiling", "Young")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == sorted([*FILES, "train"])
+
+
+def test_pictures_are_mapped_and_cannot_be_changed(tmp_path):
+    store = open_store(write(tmp_path / "train"))
+    assert isinstance(store.images, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        store.images[0] = 0
+
+
+@pytest.mark.parametrize("error", [RuntimeError("decode"), KeyboardInterrupt(), OSError(5, "I/O")])
+def test_failed_write_leaves_nothing(tmp_path, error):
+    with pytest.raises(type(error)):
+        write(tmp_path / "train", fails_after_one_batch(error))
+    assert not list(tmp_path.iterdir())
+
+
+def test_killed_write_is_not_visible_and_the_next_cleans_up(tmp_path):
+    script = f"""
+import os, signal
+from pathlib import Path
+import numpy as np
+from gan.data.store import Meta, write_store
+
+def images():
+    yield np.zeros((3, {SIZE}, {SIZE}, 3), np.uint8)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+attributes, identity = np.zeros(({NUM}, 3), np.uint8), np.zeros({NUM}, np.int32)
+write_store(Path("train"), {META}, images(), attributes, identity)
+"""
+    root = Path(store_module.__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env={"PYTHONPATH": str(root)}
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert not (tmp_path / "train").exists()
+    assert list(tmp_path.iterdir()), "the process died before it wrote anything"
+    np.testing.assert_array_equal(open_store(write(tmp_path / "train")).images, IMAGES)
+    assert [path.name for path in tmp_path.iterdir()] == ["train"]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_flipped_bit_anywhere_is_found(tmp_path, file):
+    path = write(tmp_path / "train") / file
+    whole = path.read_bytes()
+    for position in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << position % 8
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match="Delete the folder"):
+            open_store(path.parent, verify=True)
+    path.write_bytes(whole)
+    open_store(path.parent, verify=True)
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("size", [0, 10, -1])
+def test_a_cut_file_is_found_without_verifying(tmp_path, file, size):
+    path = write(tmp_path / "train") / file
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(DataError, match=f"{file}.*Delete the folder"):
+        open_store(path.parent)
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        *((file, Path.unlink) for file in FILES),
+        ("images.npy", save(IMAGES[:6])),
+        ("images.npy", save(IMAGES.astype(np.int16))),
+        ("attributes.npy", save(ATTRIBUTES[:, :2])),
+        ("identity.npy", save(IDENTITY.astype(np.int64))),
+        ("identity.npy", save(np.array([print] * NUM))),  # Pickled: it must not be loaded.
+        ("meta.json", lambda path: path.write_text("[]")),
+        ("meta.json", lambda path: path.write_text(json.dumps({"format": 0}))),
+    ],
+)
+def test_what_does_not_fit_is_named(tmp_path, file, damage):
+    path = write(tmp_path / "train") / file
+    damage(path)
+    with pytest.raises(DataError, match=f"{file}.*Delete the folder"):
+        open_store(path.parent)
+
+
+def test_a_missing_folder_is_a_data_error(tmp_path):
+    with pytest.raises(DataError, match=r"meta.json"):
+        open_store(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        ([IMAGES[:6]], "6 pictures came for 7 rows"),
+        ([IMAGES.astype(np.float32)], "float32"),
+        ([IMAGES[:, :2]], r"\[7, 2, 4, 3\]"),
+    ],
+)
+def test_wrong_pictures_are_refused(tmp_path, images, message):
+    with pytest.raises(DataError, match=message):
+        write(tmp_path / "train", images)
+    assert not list(tmp_path.iterdir())
+
+
+def test_full_disk_says_how_much_is_needed(tmp_path, monkeypatch):
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(DataError, match=r"needs .* MB, and .* MB are free"):
+        write(tmp_path / "train", fails_after_one_batch(full))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1_000_000))
+    large = Meta(**META.__dict__ | {"num": 100_000})
+    with pytest.raises(DataError, match=r"needs 4.9 MB, and 1.0 MB are free.*cache_dir"):
+        write(tmp_path / "train", meta=large)
+    assert not list(tmp_path.iterdir())
+
+
+def test_lock_lets_one_in_at_a_time(tmp_path):
+    script = """
+import sys
+from pathlib import Path
+from gan.data.store import lock
+with lock(Path("set")):
+    print("in", flush=True)
+    sys.stdin.read()
+"""
+    root = Path(store_module.__file__).parents[2]
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(root)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        assert other.stdout.readline() == b"in\n"
+        with (tmp_path / "set" / ".lock").open("wb") as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        other.kill()  # The kernel lets go for it.
+    with lock(tmp_path / "set"):
+        pass
+
+
+def test_unwritable_cache_is_a_config_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"cache_dir"), lock(tmp_path / "file" / "set"):
+        pass
