@@ -55,7 +55,7 @@ def compose(amounts: Mapping[str, float], probability: float) -> Augmentation | 
     """One warp of the transformations whose amount is not 0, each with `probability`.
 
     Applied to real and fake images alike with a probability below 1, it does not leak into what is
-    generated (Karras et al. 2020, arXiv 2006.06676, section 2.2). None where there is nothing to do.
+    generated (Karras et al. 2020, arXiv 2006.06676, section 2.2). None if idle.
     """
     active = {name: amount for name, amount in amounts.items() if amount}
     if not active or not probability:

@@ -24,7 +24,9 @@ class Checkpoints:
     would be restored without a word.
     """
 
-    def __init__(self, workdir: Path, *, keep: int = 1, keep_every: int = 1, read_only: bool = False):
+    def __init__(
+        self, workdir: Path, *, keep: int = 1, keep_every: int = 1, read_only: bool = False
+    ):
         """Opens `workdir/checkpoints`, keeping the newest `keep` and each `keep_every`-th step."""
         self.folder = workdir / "checkpoints"
         options = ocp.CheckpointManagerOptions(
@@ -85,7 +87,9 @@ class Checkpoints:
         found = digests(restored.state)
         wrong = [name for name in found if restored.meta["sha256"].get(name) != found[name]]
         if wrong or restored.meta["step"] != step:
-            raise DataError(f"{self.folder / str(step)}: checksum of {wrong[:3] or 'step'} is wrong.")
+            raise DataError(
+                f"{self.folder / str(step)}: checksum of {wrong[:3] or 'step'} is wrong."
+            )
         return restored.state
 
     def restore_newest(self, like: TrainState) -> TrainState | None:

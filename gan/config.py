@@ -163,7 +163,9 @@ def from_json(text: str) -> Config:
 
 def _build(kind: type, values: object, path: str) -> Any:
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}={values!r}: must be an object with the fields of {kind.__name__}.")
+        raise ConfigError(
+            f"{path}={values!r}: must be an object with the fields of {kind.__name__}."
+        )
     fields = {f.name: f.type for f in dataclasses.fields(kind)}
     built = {}
     for name, value in values.items():

@@ -1,19 +1,23 @@
 """What a run tells: the status line, `log.txt`, `metrics.jsonl` and TensorBoard."""
 
+import contextlib
 import importlib.util
 import json
 import logging
 import os
 import resource
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
 import jax
 import numpy as np
 
+from gan.lazy import tensorflow
+
 log = logging.getLogger("gan")
+log.setLevel(logging.INFO)
 
 
 def to_terminal() -> None:
@@ -21,15 +25,19 @@ def to_terminal() -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("%(message)s"))
     log.handlers, log.propagate = [handler], False
-    log.setLevel(logging.INFO)
 
 
-def to_file(path: Path) -> logging.Handler:
+@contextlib.contextmanager
+def to_file(path: Path) -> Iterator[None]:
     """Also appends `log` to `path`, with the time."""
     handler = logging.FileHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
-    return handler
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        handler.close()
 
 
 class MetricsWriter:
@@ -49,11 +57,14 @@ class MetricsWriter:
         self._file = self._path.open("a")
         self._board = None
         if importlib.util.find_spec("tensorflow") and importlib.util.find_spec("tensorboard"):
-            from clu import metric_writers  # Imports TensorFlow: seconds.
+            tensorflow()  # Before clu does, which would not quiet it. Takes seconds.
+            from clu import metric_writers
 
             self._board = metric_writers.AsyncWriter(metric_writers.SummaryWriter(str(workdir)))
         else:
-            log.info("TensorFlow is not installed: metrics.jsonl is written, TensorBoard events not.")
+            log.info(
+                "TensorFlow is not installed: metrics.jsonl is written, TensorBoard events not."
+            )
 
     def __enter__(self) -> "MetricsWriter":
         return self

@@ -38,7 +38,7 @@ def define_flags() -> flags.FlagValues:
         "workdir": "Folder of the run.",
         "attributes": 'sample: by name, as "Smiling=1,Male=0".',
         "seeds": "sample: numbers and ranges, as 0-63,100; one picture each. Default: 0-63.",
-        "out": "sample: the PNG to write, or the folder with --individual. Default: in the workdir.",
+        "out": "sample: the PNG to write, or folder with --individual. Default: in the workdir.",
     }
     for name, meaning in text.items():
         flags.DEFINE_string(name, None, meaning, flag_values=values)
@@ -83,7 +83,10 @@ def parse(argv: list[str]) -> flags.FlagValues:
         raise ConfigError(f"{rest[0]!r} is no option: options start with --. See --help.")
     if values.config is not None:
         _check_exists(values["config"].config_filename)
-        values.config = resolve(values.config)
+        try:
+            values.config = resolve(values.config)
+        except ConfigError as error:
+            raise ConfigError(f"--config={_config_file(argv)}: {error}") from None
     return values
 
 
@@ -147,10 +150,10 @@ def run(argv: list[str]) -> None:
 
 
 def job(values: flags.FlagValues, folder: Path | None) -> None:
-    """Starts JAX and the mode's job. Imports come late: `--help` and wrong options answer at once."""
+    """Does the mode's job. Imports come late, so `--help` and wrong options answer at once."""
     from absl import logging
 
-    logging.set_verbosity(logging.WARNING)  # Orbax tells fifty lines a checkpoint.
+    logging.set_verbosity(logging.ERROR)  # Orbax tells fifty lines a checkpoint.
     from gan import logs, workdir
 
     logs.to_terminal()

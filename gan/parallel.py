@@ -55,11 +55,13 @@ class Parallel:
     def create(cls, mode: str) -> "Parallel":
         """Over all devices. Raises ConfigError for a mode that does not exist or not fit."""
         if mode not in MODES:
-            raise ConfigError(f"config.parallel={mode!r} is not one of {MODES}.{nearest(mode, MODES)}")
+            raise ConfigError(
+                f"config.parallel={mode!r} is not one of {MODES}.{nearest(mode, MODES)}"
+            )
         if mode == "pmap" and jax.process_count() > 1:
             raise ConfigError(
-                f"config.parallel='pmap' with {jax.process_count()} processes: its arrays belong to "
-                "one process and cannot be saved to a common checkpoint. Use config.parallel='jit'."
+                f"config.parallel='pmap' with {jax.process_count()} processes: its arrays belong "
+                "to one process and cannot be saved together. Use config.parallel='jit'."
             )
         return cls(mode, Mesh(np.array(jax.devices()), (AXIS,)))
 

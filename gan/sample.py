@@ -60,7 +60,7 @@ def sample(
     named = run.table.parse(attributes)
     if named and not run.gan.conditional:
         raise ConfigError(
-            f"--attributes={attributes}: this run was trained with config.network.conditional=False "
+            f"--attributes={attributes}: this run has config.network.conditional=False "
             "and knows no attributes. Leave --attributes out, or train a conditional one."
         )
     with Checkpoints(folder, read_only=True) as checkpoints:
@@ -91,9 +91,13 @@ def company(table: AttributeTable, named: dict[int, int], text: str) -> str:
 def choose_step(steps: Sequence[int], step: int | None, folder: Path) -> int:
     """The newest step, or the one asked for. Raises ConfigError where it is not there."""
     if not steps:
-        raise ConfigError(f"--workdir={folder} has no checkpoint yet; wait for the first or train on.")
+        raise ConfigError(
+            f"--workdir={folder} has no checkpoint yet; wait for the first or train on."
+        )
     if step is not None and step not in steps:
-        raise ConfigError(f"--step={step} is not there; --workdir={folder} has steps {list(steps)}.")
+        raise ConfigError(
+            f"--step={step} is not there; --workdir={folder} has steps {list(steps)}."
+        )
     return steps[-1] if step is None else step
 
 
@@ -103,7 +107,9 @@ def parse_seeds(text: str) -> list[int]:
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise ConfigError(f"--seeds={text}: {part!r} is neither a number nor a range like 0-63.")
+            raise ConfigError(
+                f"--seeds={text}: {part!r} is neither a number nor a range like 0-63."
+            )
         low, high = int(first), int(last or first)
         if low > high or high > MAX_SEED:
             raise ConfigError(f"--seeds={text}: {part!r} must rise and stay below {MAX_SEED + 1}.")

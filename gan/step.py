@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from clu import metrics
-from jaxtyping import Array, Float, Int, Key, UInt8
+from jaxtyping import Array, Float, Integer, Key, UInt8
 
 from gan import augment, losses, networks
 from gan.config import Config
@@ -242,7 +242,7 @@ def condition_on(gan: Gan, attributes: UInt8[Array, "b a"]) -> Float[Array, "b c
     return jnp.clip(standardise(attributes), -MAX_CONDITION, MAX_CONDITION)
 
 
-def latents(gan: Gan, seeds: Int[Array, " b"]) -> Float[Array, "b {gan.z_dim}"]:
+def latents(gan: Gan, seeds: Integer[Array, " b"]) -> Float[Array, "b {gan.z_dim}"]:
     """The latent of each seed, whatever others are asked for."""
     return jax.vmap(lambda seed: jax.random.normal(jax.random.key(seed), (gan.z_dim,)))(seeds)
 

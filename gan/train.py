@@ -38,9 +38,8 @@ def train(config: Config, folder: Path) -> TrainState:
     with contextlib.ExitStack() as stack:
         stack.enter_context(workdir.lock(folder))
         workdir.check_same_run(config, folder)
-        handler = logs.to_file(folder / "log.txt")
-        stack.callback(log.removeHandler, handler)
-        store = prepare(config.data)["train"]
+        stack.enter_context(logs.to_file(folder / "log.txt"))
+        store = prepare(config.data, verify=True)["train"]
         table = remember(store, folder)
         workdir.write_config(config, folder)
         checkpoints = stack.enter_context(
@@ -71,7 +70,8 @@ def loop(
         log.info("Nothing to do. To go on, raise config.steps above %d.", start)
         return state
     if start == 0:
-        write_png(folder / "reals.png", reals(store))
+        first = feed.indices(config.seed, 0, 64, len(store.images))
+        write_png(folder / "reals.png", grid(store.images[first], 8))
 
     step_call = parallel.compile(functools.partial(train_step, gan))
     merge = jax.jit(TrainMetrics.merge, donate_argnums=0)
@@ -162,15 +162,16 @@ def diverged(step: int, saved: int, scalars: dict[str, float]) -> str:
     """What a user is told."""
     bad = ", ".join(f"{name}={value}" for name, value in scalars.items() if not np.isfinite(value))
     return (
-        f"Diverged at or before step {step}: {bad or 'a parameter'} is not finite. Nothing of it was "
-        f"saved; the last good checkpoint is step {saved}. A lower config.d_optimizer.learning_rate "
-        "and g_optimizer.learning_rate, or config.r1=1, in a new workdir, usually help."
+        f"Diverged at or before step {step}: {bad or 'a parameter'} is not finite. Nothing of it "
+        f"was saved; the last good checkpoint is step {saved}. In a new workdir, lower learning "
+        "rates (config.g_optimizer.learning_rate, config.d_optimizer.learning_rate) or config.r1=1 "
+        "usually help."
     )
 
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[set[int]]:
-    """Collects SIGTERM and Ctrl-C for the loop to see after its step; a second one is not caught."""
+    """Collects SIGTERM and Ctrl-C, for the loop to see after its step; a second one kills."""
     seen: set[int] = set()
 
     def note(number: int, _: object) -> None:
@@ -197,16 +198,11 @@ def remember(store: Store, folder: Path) -> AttributeTable:
             if old.fingerprint != table.fingerprint:
                 raise ConfigError(
                     f"--workdir={folder} was trained on other data (fingerprint "
-                    f"{old.fingerprint[:12]}, now {table.fingerprint[:12]}): a file of the data set "
-                    "has changed. Name another workdir, or bring the old files back."
+                    f"{old.fingerprint[:12]}, now {table.fingerprint[:12]}): a file of the data "
+                    "set has changed. Name another workdir, or bring the old files back."
                 )
     table.save(path)
     return table
-
-
-def reals(store: Store) -> np.ndarray:
-    """The first training images, as the step sees them."""
-    return grid(np.asarray(store.images[:64]), 8)
 
 
 def announce(config: Config, state: TrainState, store: Store, start: int) -> None:

@@ -44,8 +44,8 @@ def lock(workdir: Path, name: str = ".lock") -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             raise WorkdirInUse(
-                f"--workdir={workdir} is in use by {file.read() or 'another process'}. Wait for it, "
-                "stop it, or name another workdir."
+                f"--workdir={workdir} is in use by {file.read() or 'another process'}. Wait for "
+                "it, stop it, or name another workdir."
             ) from None
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()} since {time.ctime()}")
@@ -79,8 +79,8 @@ def check_same_run(config: Config, workdir: Path) -> None:
     ]
     if changed:
         raise ConfigError(
-            f"--workdir={workdir} holds another run: {'; '.join(changed)}. Name another workdir for "
-            "a new run, or give the same settings to go on with this one."
+            f"--workdir={workdir} holds another run: {'; '.join(changed)}. Name another workdir "
+            "for a new run, or give the same settings to go on with this one."
         )
 
 

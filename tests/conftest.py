@@ -1,11 +1,18 @@
 """Tests run on four CPU devices, with shapes checked, and JAX strict."""
 
+import dataclasses
+from pathlib import Path
+
 import jax
+import pytest
 from jaxtyping import install_import_hook
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Most of the tests' time is compiling, of the same programs again and again.
+jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parents[1] / ".pytest_cache/xla"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 # `gan.state` is left out: JAX rebuilds its pytrees with leaves that are no arrays.
 CHECKED = [
@@ -13,3 +20,25 @@ CHECKED = [
     *("pictures", "sample", "sampler", "step", "train", "workdir"),
 ]
 install_import_hook([f"gan.{name}" for name in CHECKED], "beartype.beartype")
+
+import tiny  # noqa: E402, the hook must be there first
+
+from gan.data.prepare import prepare  # noqa: E402
+from gan.train import train  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def faces_cache(tmp_path_factory):
+    """Rendered faces of `tests/tiny.py`, prepared once for all tests."""
+    folder = tmp_path_factory.mktemp("faces")
+    prepare(dataclasses.replace(tiny.get_config().data, cache_dir=str(folder)))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished(faces_cache, tmp_path_factory):
+    """The state and the folder of a run of `tests/tiny.py` that was never stopped."""
+    folder = tmp_path_factory.mktemp("run")
+    config = tiny.get_config()
+    config.data.cache_dir = str(faces_cache)
+    return train(config, folder), folder

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 FLOORS = [
-    {"errors", "state"},
+    {"errors", "lazy", "state"},
     {"config"},
     {"losses", "augment", "parallel", "networks"},
     {"logs", "pictures", "data", "metrics"},

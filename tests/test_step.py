@@ -165,6 +165,8 @@ def test_bfloat16_computes_in_it_and_keeps_float32():
     step = functools.partial(train_step, gan)
     after, _ = jax.eval_shape(step, state, make_batch(0))
     assert jax.tree.map(lambda x: x.dtype, after) == jax.tree.map(lambda x: x.dtype, state)
-    kept = {x.dtype.name for x in jax.tree.leaves((after.generator, after.discriminator, after.ema))}
+    kept = {
+        x.dtype.name for x in jax.tree.leaves((after.generator, after.discriminator, after.ema))
+    }
     assert kept <= {"float32", "int32"}
     assert "bf16[" in str(jax.make_jaxpr(step)(state, make_batch(0)))

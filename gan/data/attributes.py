@@ -58,7 +58,7 @@ class AttributeTable:
         return int(self._agreement(values).min(axis=1, initial=1).sum())
 
     def draw(self, values: Mapping[int, int], seeds: Sequence[int]) -> UInt8[np.ndarray, "s a"]:
-        """For each seed a training row among those that agree best with `values`, then given them."""
+        """For each seed, one of the rows that agree best with `values`, made to agree wholly."""
         agreement = self._agreement(values).sum(axis=1)
         candidates = np.flatnonzero(agreement == agreement.max())
         drawn = [candidates[_uniform(seed, len(candidates))] for seed in seeds]
@@ -94,7 +94,7 @@ class AttributeTable:
                 return cls(names, rows, str(file["fingerprint"]))
         except (OSError, ValueError, KeyError, EOFError) as error:
             raise DataError(
-                f"{path} cannot be read ({error}). Run the training command again: it writes it anew."
+                f"{path} cannot be read ({error}). The training command, run again, writes it anew."
             ) from None
 
     def _agreement(self, values: Mapping[int, int]) -> np.ndarray:

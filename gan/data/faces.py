@@ -1,8 +1,8 @@
 """Drawn faces: a data set without a download, labelled like CelebA but without an error.
 
 Face `index` of the data set `seed` is a pure function of both, so any number can be had, at any
-size, in any order. The labels of `describe` are those of `draw`, bit for bit on every device;
-pixels may differ between devices by one or two levels in a few places.
+size, in any order. Attributes and identities are the same on every device; ages, angles and tones
+may differ between devices in the last bit, and a few pixels by a level or two.
 """
 
 from functools import partial

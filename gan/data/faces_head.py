@@ -293,7 +293,7 @@ def mouth(c: Canvas, m: Model) -> Canvas:
     wide, ends = jnp.maximum(1.0 - x * x, 0.0), (jnp.abs(x) - 1.0) * half
     parted = gap * (0.022 + 0.016 * smile)
     upper, lower = -parted * wide, 1.6 * parted * wide
-    full = 1.0 + 0.85 * has["Big_Lips"]
+    full = 1.0 + has["Big_Lips"]
     bow = 0.016 * jnp.maximum(1.0 - jnp.abs(x) * 4.0, 0.0)
     lips = band(y, upper - 0.036 * full * wide + bow, lower + 0.044 * full * wide)
 

@@ -94,7 +94,7 @@ class Traits(NamedTuple):
     light: Float[Array, "2"]  # From the right and from above, relative to the front.
     warmth: Float[Array, ""]  # Of the light: -1 blue, 1 yellow.
     hair_style: Float[Array, "4"]  # Length, parting and two phases of the strands: 0..1.
-    makeup: Float[Array, "3"]
+    makeup: Float[Array, "3"]  # Mixtures: two of the eye shadow, one of the lipstick; 0..1.
     backdrop: Float[Array, "2 3"]  # Colours above and below.
     blobs: Float[Array, "2 2"]  # Centres of two soft lights behind the face.
     cloth: Float[Array, "3"]
@@ -237,6 +237,6 @@ def sample(key: Key[Array, ""], index: Int[Array, ""]) -> Traits:
         cloth=moment.uniforms(3),
         accent=moment.uniforms(3),
         jewel=moment.flip(400).astype(jnp.float32),
-        frame=jnp.stack([moment.uniform(), moment.uniform(), where(sunglasses, 0.62, 0.06)]),
+        frame=jnp.stack([moment.uniform(), moment.uniform(), where(sunglasses, 0.55, 0.06)]),
         brim=moment.uniform(),
     )

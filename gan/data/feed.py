@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Int64
 
-from gan.data.lazy import tensorflow
 from gan.data.store import Store
+from gan.lazy import tensorflow
 from gan.state import Batch
 
 PARALLEL = 4  # Batches gathered at the same time, so that waiting for a disk overlaps.

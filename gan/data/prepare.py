@@ -13,10 +13,10 @@ from tqdm import tqdm
 
 from gan.config import Data
 from gan.data import celeba
-from gan.data.lazy import tensorflow
 from gan.data.source import Source, Split
 from gan.data.store import Meta, Store, lock, open_store, write_store
 from gan.errors import ConfigError, DataError, nearest
+from gan.lazy import tensorflow
 
 log = logging.getLogger("gan")
 

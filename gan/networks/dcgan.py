@@ -78,7 +78,9 @@ class Discriminator(nn.Module):
         last, *rest = widths(self.image_size, self.width)
         x = nn.leaky_relu(Down(rest.pop() if rest else last, self.dtype)(image), 0.2)
         for features in [*reversed(rest), last]:
-            x = Norm(self.norm, self.dtype, self.axis_name)(Down(features, self.dtype)(x), train=train)
+            x = Norm(self.norm, self.dtype, self.axis_name)(
+                Down(features, self.dtype)(x), train=train
+            )
             x = nn.leaky_relu(x, 0.2)
         x = x.reshape(x.shape[0], -1).astype(jnp.float32)
         logit = nn.Dense(1, use_bias=False, kernel_init=init_weights, name="head")(x)[:, 0]

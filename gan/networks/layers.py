@@ -125,4 +125,3 @@ class Norm(nn.Module):
 
 
 NORMS = ("batch", "layer", "none")
-

@@ -1,0 +1,172 @@
+"""Training as a job: it resumes exactly, says what is wrong, and never harms what it has saved."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import tiny
+
+from gan import workdir
+from gan.checkpoint import Checkpoints, digests
+from gan.config import Optimizer
+from gan.data.attributes import AttributeTable
+from gan.errors import ConfigError, Diverged, WorkdirInUse
+from gan.logs import read_rows
+from gan.train import Clock, train
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def config(faces_cache):
+    config = tiny.get_config()
+    config.data.cache_dir = str(faces_cache)
+    return config
+
+
+def test_the_workdir_holds_what_is_promised(finished):
+    _, folder = finished
+    there = {path.name.split(".out.")[0] for path in folder.iterdir()} - {".lock"}
+    assert there == {
+        *("config.json", "environment.json", "attributes.npz", "log.txt", "metrics.jsonl"),
+        *("events", "reals.png", "samples", "checkpoints"),
+    }
+    assert [path.name for path in (folder / "samples").iterdir()] == ["step_00000004.png"]
+    rows = read_rows(folder / "metrics.jsonl")
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    assert [row["images"] for row in rows] == [8, 16, 24, 32]
+    assert {"seconds", "images_per_second", "g_loss", "d_loss"} <= rows[0].keys()
+    assert "step 4/4" in (folder / "log.txt").read_text()
+    assert json.loads((folder / "environment.json").read_text())["versions"]["jax"]
+
+
+@pytest.mark.slow
+def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(config, finished, tmp_path):
+    train(dataclasses.replace(config, steps=2), tmp_path)
+    resumed = train(config, tmp_path)
+    whole, folder = finished
+    assert digests(resumed) == digests(whole)
+    assert int(resumed.step) == 4
+    losses = [
+        [(row["step"], row["g_loss"], row["d_loss"]) for row in read_rows(path / "metrics.jsonl")]
+        for path in (tmp_path, folder)
+    ]
+    assert losses[0] == losses[1]
+    assert (tmp_path / "samples/step_00000004.png").read_bytes() == (
+        folder / "samples/step_00000004.png"
+    ).read_bytes()
+    with Checkpoints(tmp_path, read_only=True) as checkpoints:
+        assert checkpoints.steps() == [2, 4]
+    # And on under the other compilation.
+    after = train(dataclasses.replace(config, steps=5, parallel="pmap"), tmp_path)
+    assert int(after.step) == 5
+
+
+def test_a_finished_run_has_nothing_to_do(config, finished):
+    state, folder = finished
+    before = (folder / "metrics.jsonl").read_bytes()
+    assert digests(train(config, folder)) == digests(state)
+    assert (folder / "metrics.jsonl").read_bytes() == before
+
+
+def test_another_experiment_in_the_same_workdir_is_refused(config, finished):
+    _, folder = finished
+    other = dataclasses.replace(config, seed=1)
+    with pytest.raises(ConfigError, match="config.seed is 0 there and 1 now"):
+        train(other, folder)
+
+
+def test_other_data_in_the_same_workdir_are_refused(config, finished, tmp_path):
+    _, folder = finished
+    table = AttributeTable.load(folder / "attributes.npz")
+    dataclasses.replace(table, fingerprint="f" * 64).save(tmp_path / "attributes.npz")
+    with pytest.raises(ConfigError, match="other data"):
+        train(config, tmp_path)
+
+
+def test_one_workdir_one_run(config, finished):
+    _, folder = finished
+    with workdir.lock(folder), pytest.raises(WorkdirInUse, match=f"process {os.getpid()}"):
+        train(config, folder)
+
+
+def test_impossible_games_are_refused_before_anything_is_written(config, tmp_path):
+    for name, value in (("loss", "hing"), ("parallel", "pmpa")):
+        with pytest.raises(ConfigError, match="Did you mean"):
+            train(dataclasses.replace(config, **{name: value}), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.slow
+def test_divergence_keeps_the_last_good_checkpoint(config, tmp_path):
+    train(dataclasses.replace(config, steps=2), tmp_path)
+    settings = json.loads((tmp_path / "config.json").read_text())
+    settings["g_optimizer"]["learning_rate"] = 1e38
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    wild = dataclasses.replace(config, g_optimizer=Optimizer(learning_rate=1e38), log_every=100)
+    with pytest.raises(Diverged, match="last good checkpoint is step 2"):
+        train(wild, tmp_path)
+    with Checkpoints(tmp_path, read_only=True) as checkpoints:
+        assert checkpoints.steps() == [2]
+
+
+def test_the_rate_leaves_out_compiling_and_pauses(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    clock = Clock(before=5.0, step=10)
+    now[0] += 60  # Compiles.
+    clock.compiled(11)
+    now[0] += 4
+    with clock.paused():
+        now[0] += 50
+    assert clock.lap(13, 8) == {"seconds": 119.0, "images_per_second": 4.0}
+
+
+def command(folder: Path, cache: Path, *options: str) -> list[str]:
+    return [
+        *(sys.executable, "-m", "gan.main", "--config=tests/tiny.py", f"--workdir={folder}"),
+        *(f"--config.data.cache_dir={cache}", "--config.checkpoint_every=100000", *options),
+    ]
+
+
+def start(arguments: list[str], cache: Path) -> subprocess.Popen:
+    environment = {**os.environ, "XDG_CACHE_HOME": str(cache), "JAX_PLATFORMS": "cpu"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(arguments, cwd=ROOT, env=environment, **pipes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_the_same_command_goes_on(faces_cache, tmp_path, number):
+    arguments = command(tmp_path, faces_cache, "--config.steps=100000", "--config.log_every=1")
+    process = start(arguments, faces_cache)
+    seen = ""
+    while "step 3/" not in seen:
+        line = process.stdout.readline()
+        assert line, seen
+        seen += line
+    process.send_signal(number)
+    rest, _ = process.communicate(timeout=120)
+    assert process.returncode == 75, rest
+    assert f"{number.name}: saved step" in rest
+    steps = [int(path.name) for path in (tmp_path / "checkpoints").iterdir()]
+    assert len(steps) == 1
+    assert steps[0] >= 3
+    again = start([*arguments, f"--config.steps={steps[0] + 1}"], faces_cache)
+    output, _ = again.communicate(timeout=120)
+    assert again.returncode == 0, output
+    assert f"from step {steps[0]} to {steps[0] + 1}" in output
+
+
+def test_the_state_on_several_devices_is_one(finished):
+    state, _ = finished
+    assert all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(state))
+    assert np.isfinite(jax.device_get(state.ema["Dense_0"]["kernel"])).all()
