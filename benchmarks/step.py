@@ -32,7 +32,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch")
 NOT_IDLE = 0.2  # Cores.
 BUSY = "The machine was busy with something else, which slows some more than others: repeat it."
 IMAGE_SIZE, Z_DIM = 64, 100
-WARM_UP = 4  # Steps: the tuned peer compiles some of its graphs in the second.
+WARM_UP = 3  # Steps: all that is compiled is compiled in the first.
 USAGE = 64
 NO_TORCH = "PyTorch is missing: pip install -e '.[bench]', or pip install torch; it needs no GPU."
 
@@ -144,7 +144,8 @@ class Worker:
     def __init__(self, name: str, batch: int, width: int):
         spawn = multiprocessing.get_context("spawn")
         self.pipe, end = spawn.Pipe()
-        spawn.Process(target=serve, args=(name, batch, width, end), daemon=True).start()
+        self.process = spawn.Process(target=serve, args=(name, batch, width, end), daemon=True)
+        self.process.start()
         end.close()  # It has the only one now, so if it dies `recv` says so.
         self.work: Work = self.pipe.recv()
 
@@ -152,6 +153,11 @@ class Worker:
         """Has it do so many steps."""
         self.pipe.send(steps)
         return self.pipe.recv()
+
+    def close(self) -> None:
+        """Lets it end."""
+        self.pipe.close()
+        self.process.join()
 
 
 def measure(batch: int, width: int, samples: int, steps: int, peers: list[str]) -> dict[str, Any]:
@@ -166,6 +172,8 @@ def measure(batch: int, width: int, samples: int, steps: int, peers: list[str]) 
         rounds.append({name: worker.time(steps) for name, worker in workers.items()})
         speeds = [f"{name} {batch * steps / turn.wall:.1f}" for name, turn in rounds[-1].items()]
         print(f"round {i + 1} of {samples}, images/s:", *speeds, file=sys.stderr, flush=True)
+    for worker in workers.values():
+        worker.close()
     ratios = {f"ratio_to_{p}": spread([r[p].wall / r["ours"].wall for r in rounds]) for p in peers}
     speed = {p: spread([batch * steps / r[p].wall for r in rounds]) for p in workers}
     cores = {p: spread([r[p].cpu / r[p].wall for r in rounds]) for p in workers}
@@ -253,7 +261,7 @@ def main() -> None:
     except EOFError:
         sys.exit("A worker died; its last words are above.")
     print(table(result))
-    if max(spread["median"] for spread in result["cores_of_others"].values()) > NOT_IDLE:
+    if max(cores["median"] for cores in result["cores_of_others"].values()) > NOT_IDLE:
         print(BUSY, file=sys.stderr)
     if path:
         path.write_text(json.dumps(result, indent=2) + "\n")

@@ -69,9 +69,8 @@ class Checkpoints:
 
         Raises DataError where the files are damaged, ConfigError where they hold another model.
         """
-        target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         items = ocp.args.Composite(
-            state=ocp.args.StandardRestore(target), meta=ocp.args.JsonRestore()
+            state=ocp.args.StandardRestore(like), meta=ocp.args.JsonRestore()
         )
         try:
             restored = self._manager.restore(step, args=items)

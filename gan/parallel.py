@@ -44,6 +44,13 @@ def compiler_options() -> dict[str, str]:
     return {}
 
 
+def compile_once(function: Callable, **options: Any) -> Callable:
+    """`jax.jit` of what runs a single time, where compiling costs more than running."""
+    cpu = jax.default_backend() == "cpu"
+    level = {"xla_backend_optimization_level": 0} if cpu else {}
+    return jax.jit(function, compiler_options=level, **options)
+
+
 @dataclasses.dataclass(frozen=True)
 class Parallel:
     """Data parallelism: the state on each device, the batch split over them."""

@@ -17,7 +17,7 @@ from gan.logs import log
 from gan.pictures import grid, resize, write_png
 from gan.sampler import Sampler
 from gan.state import TrainState
-from gan.step import Gan, build, init_state
+from gan.step import Gan, abstract_state, build
 
 MAX_SEED = 2**32 - 1
 
@@ -37,7 +37,8 @@ class Run:
         config = workdir.read_config(folder)
         table = AttributeTable.load(folder / "attributes.npz")
         gan = build(config, table.marginals)
-        like = jax.jit(lambda: init_state(gan, jax.random.key(0)))()
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        like = abstract_state(gan, here)
         return cls(config, table, gan, like)
 
 

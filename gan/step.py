@@ -124,6 +124,13 @@ def init_state(gan: Gan, key: Key[Array, ""]) -> TrainState:
     return TrainState(jnp.zeros((), jnp.int32), root, generator, discriminator, ema)
 
 
+def abstract_state(gan: Gan, sharding: jax.sharding.Sharding) -> TrainState:
+    """Its shapes and where they lie: what a checkpoint is restored to."""
+    shapes = jax.eval_shape(functools.partial(init_state, gan), jax.random.key(0))
+    place = functools.partial(jax.ShapeDtypeStruct, sharding=sharding)
+    return jax.tree.map(lambda x: place(x.shape, x.dtype), shapes)
+
+
 def train_step(gan: Gan, state: TrainState, batch: Batch) -> tuple[TrainState, TrainMetrics]:
     """`d_steps` discriminator updates, each on its part of `batch`, then one of the generator.
 

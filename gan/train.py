@@ -20,11 +20,11 @@ from gan.data.prepare import prepare
 from gan.data.store import Store
 from gan.errors import ConfigError, DataError, Diverged, Preempted
 from gan.logs import log
-from gan.parallel import Parallel, prefetch
+from gan.parallel import Parallel, compile_once, prefetch
 from gan.pictures import grid, write_png
 from gan.sampler import Sampler, attribute_grid
 from gan.state import TrainState
-from gan.step import TrainMetrics, build, init_state, train_step
+from gan.step import TrainMetrics, abstract_state, build, init_state, train_step
 
 
 def train(config: Config, folder: Path) -> TrainState:
@@ -34,7 +34,7 @@ def train(config: Config, folder: Path) -> TrainState:
     """
     parallel = Parallel.create(config.parallel)
     # Before anything is written or prepared: can this game be built at all?
-    jax.eval_shape(functools.partial(init_state, build(config, ())), jax.random.key(0))
+    abstract_state(build(config, ()), parallel.replicated)
     with contextlib.ExitStack() as stack:
         stack.enter_context(workdir.lock(folder))
         workdir.check_same_run(config, folder)
@@ -60,10 +60,11 @@ def loop(
 ) -> TrainState:
     """The steps, and what is told and kept of them."""
     gan = build(config, table.marginals, parallel.axis_name)
-    init = jax.jit(functools.partial(init_state, gan), out_shardings=parallel.replicated)
-    state = init(jax.random.key(config.seed))
-    if checkpoints.steps():
-        state = checkpoints.restore_newest(like=state) or state
+    state = checkpoints.restore_newest(abstract_state(gan, parallel.replicated))
+    if state is None:
+        init = functools.partial(init_state, gan)
+        init = compile_once(init, out_shardings=parallel.replicated)
+        state = init(jax.random.key(config.seed))
     start = int(state.step)
     announce(config, state, store, start)
     if start >= config.steps:

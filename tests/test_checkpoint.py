@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from gan.checkpoint import Checkpoints, digests
@@ -24,6 +25,10 @@ def folder(tmp_path):
     return tmp_path
 
 
+def like(width: int = 3) -> TrainState:
+    return jax.tree.map(ocp.utils.to_shape_dtype_struct, make_state(0, width))
+
+
 def same(a: TrainState, b: TrainState) -> bool:
     return digests(a) == digests(b)
 
@@ -31,9 +36,9 @@ def same(a: TrainState, b: TrainState) -> bool:
 def test_the_newest_comes_back_bit_for_bit(folder):
     with Checkpoints(folder) as checkpoints:
         assert checkpoints.steps() == [1, 2]
-        restored = checkpoints.restore_newest(make_state(0))
+        restored = checkpoints.restore_newest(like())
         assert same(restored, make_state(2))
-        assert same(checkpoints.restore(make_state(0), 1), make_state(1))
+        assert same(checkpoints.restore(like(), 1), make_state(1))
 
 
 def test_the_newest_few_and_every_nth_are_kept(tmp_path):
@@ -61,25 +66,25 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_used(folder, damag
         largest.unlink()
     with Checkpoints(folder, keep=3) as checkpoints:
         with pytest.raises(DataError, match="checkpoints/2"):
-            checkpoints.restore(make_state(0), 2)
-        assert same(checkpoints.restore_newest(make_state(0)), make_state(1))
+            checkpoints.restore(like(), 2)
+        assert same(checkpoints.restore_newest(like()), make_state(1))
         assert checkpoints.steps() == [1]
         assert list((folder / "checkpoints").glob("2.damaged-*"))
         checkpoints.save(make_state(7), 2)  # Orbax would skip it, were the damaged one still there.
         checkpoints.wait()
-        assert same(checkpoints.restore_newest(make_state(0)), make_state(7))
+        assert same(checkpoints.restore_newest(like()), make_state(7))
 
 
 def test_another_model_is_said_to_be_one_and_nothing_is_set_aside(folder):
     with Checkpoints(folder) as checkpoints:
         with pytest.raises(ConfigError, match="another model"):
-            checkpoints.restore_newest(make_state(0, width=4))
+            checkpoints.restore_newest(like(width=4))
         assert checkpoints.steps() == [1, 2]
 
 
 def test_none_where_there_is_none(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
-        assert checkpoints.restore_newest(make_state(0)) is None
+        assert checkpoints.restore_newest(like()) is None
 
 
 def test_digests_see_type_and_shape():

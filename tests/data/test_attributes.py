@@ -102,7 +102,7 @@ def test_draws_are_the_same_on_any_machine():
     rows = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)
     table = AttributeTable(tuple("abcdefgh"), rows, "binary")
     drawn = np.packbits(table.draw({}, [0, 1, 2, 2**31]), axis=1)[:, 0]
-    assert drawn.tolist() == GOLD
+    assert drawn.tolist() == [155, 223, 22, 59]
 
 
 def test_where_no_row_agrees_the_closest_are_taken_and_the_named_values_kept():

@@ -155,19 +155,17 @@ def test_the_logit_is_affine_in_the_condition_as_a_projection_is():
 
 
 def test_the_projection_says_as_much_however_many_attributes_there_are():
-    # The same attribute said four times over, by equal directions, weighs 4 / sqrt(4) as much.
-    net, variables = Discriminator(32, 4, norm="none"), start(Discriminator(32, 4, norm="none"))
-    projection = variables["params"]["projection"]
-    one = {"kernel": projection["kernel"][:, :1], "bias": projection["bias"][:1]}
-    four = jax.tree.map(lambda x: jnp.repeat(x, 4, axis=-1), one)
-    effect = []
-    for direction, condition in ((one, CONDITION[:, :1]), (four, CONDITION[:, [0, 0, 0, 0]])):
-        params = variables["params"] | {"projection": direction}
-        effect.append(
-            see(net, {"params": params}, IMAGES, condition)
-            - see(net, {"params": params}, IMAGES, 0 * condition)
-        )
-    np.testing.assert_allclose(effect[1], 2 * effect[0], rtol=1e-3, atol=1e-4)
+    # The same attribute said three times over, by equal directions, weighs 3 / sqrt(3) as much.
+    net = Discriminator(32, 4, norm="none")
+    params = start(net)["params"]
+    one = jax.tree.map(lambda x: x[..., :1], params["projection"])
+    three = jax.tree.map(lambda x: jnp.repeat(x, 3, axis=-1), one)
+    effects = []
+    for directions, condition in ((one, CONDITION[:, :1]), (three, CONDITION[:, [0, 0, 0]])):
+        variables = {"params": params | {"projection": directions}}
+        logit = functools.partial(see, net, variables, IMAGES)
+        effects.append(logit(condition) - logit(0 * condition))
+    np.testing.assert_allclose(effects[1], 3**0.5 * effects[0], rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(("norm", "alone"), [("batch", False), ("layer", True), ("none", True)])

@@ -1,0 +1,59 @@
+"""Every command of the README does what it says, in a shortened form."""
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small_celeba import write_celeba
+
+from gan import main
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text()
+BLOCKS = [block.split("```")[0] for block in TEXT.split("```bash\n")[1:]]
+COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line]
+SHORT = [
+    *("--config.steps=2", "--config.data.batch_size=4", "--config.eval_images=2"),
+    *("--config.network.g_width=4", "--config.network.d_width=4"),
+]
+
+
+@pytest.mark.slow
+def test_every_python_command_runs(finished, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(main, "_start_jax", lambda config: None)
+    write_celeba(tmp_path / "celeba")
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "quickstart").symlink_to(finished[1])  # What launch/local.sh trained.
+    commands = [line for line in COMMANDS if line.startswith("python")]
+    assert len(commands) == 5
+    for line in commands:
+        arguments = shlex.split(line)
+        assert arguments[:3] == ["python", "-m", "gan.main"]
+        if any(argument.startswith("--config=") for argument in arguments):
+            arguments += SHORT
+        monkeypatch.delitem(sys.modules, "config_config", raising=False)
+        monkeypatch.setattr(sys, "argv", arguments[2:])
+        main.main()
+    assert (tmp_path / "runs/quickstart/faces.png").exists()
+    assert (tmp_path / "runs/celeba/scores.jsonl").exists()
+    assert (tmp_path / "faces.png").exists()
+    assert not (tmp_path / "runs/small").exists()
+
+
+def test_the_other_commands_are_launchers_that_exist():
+    others = [line for line in COMMANDS if not line.startswith("python")]
+    assert others == ["launch/local.sh", "launch/test.sh", ". .venv/bin/activate"]
+    for name in ("launch/local.sh", "launch/test.sh", "launch/install.sh", ".ci/run"):
+        subprocess.run(["bash", "-n", ROOT / name], check=True)
+
+
+def test_files_that_the_readme_links_to_exist():
+    links = [part.split(")")[0] for part in TEXT.split("](")[1:]]
+    assert len(links) >= 3
+    for link in links:
+        assert (ROOT / link).exists(), link
