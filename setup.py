@@ -39,6 +39,7 @@ setup(
         *TENSORFLOW,
     ],
     extras_require={
+        "bench": ["torch>=2.13"],
         "cuda": ["jax[cuda12]>=0.10.2"],
         "tpu": ["jax[tpu]>=0.10.2"],
         "notebook": ["ipykernel", "jupyterlab", "matplotlib>=3.9"],

@@ -138,7 +138,8 @@ def train_step(gan: Gan, state: TrainState, batch: Batch) -> tuple[TrainState, T
     forward pass serves both (as in the DCGAN examples of the peers).
     """
     step_key = jax.random.fold_in(state.key, state.step)
-    parts = jax.tree.map(lambda x: x.reshape(-1, gan.d_steps, *x.shape[1:]), batch)
+    num = batch.image.shape[0] // gan.d_steps
+    parts = jax.tree.map(lambda x: x.reshape(num, gan.d_steps, *x.shape[1:]), batch)
     for i in range(gan.d_steps):  # Unrolled: a scan is many times slower on CPU.
         part = jax.tree.map(lambda x: x[:, i], parts)  # noqa: B023, used at once
         z_key, d_key, g_key = jax.random.split(jax.random.fold_in(step_key, i), 3)

@@ -10,6 +10,12 @@ from gan.checkpoint import Checkpoints, digests
 from gan.errors import ConfigError, DataError
 from gan.state import NetState, TrainState
 
+pytestmark = [
+    # Orbax leaves unfinished coroutines behind when a restore fails, as it is meant to here.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning"),
+]
+
 
 def make_state(seed: int, width: int = 3) -> TrainState:
     key = jax.random.key(seed)
