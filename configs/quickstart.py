@@ -6,6 +6,6 @@ from gan.config import Config, Data, Network
 def get_config() -> Config:
     return Config(
         steps=4_000,
-        data=Data(image_size=32, batch_size=64, num_faces=16_384),
+        data=Data(image_size=32, batch_size=64),
         network=Network(g_width=32, d_width=32, z_dim=64, film=True),
     )

@@ -191,7 +191,7 @@ def stop_signals() -> Iterator[set[int]]:
 
 def remember(store: Store, folder: Path) -> AttributeTable:
     """Writes the training set's attributes to the workdir; refuses another set than before."""
-    table = AttributeTable(store.attribute_names, np.asarray(store.attributes), store.fingerprint)
+    table = AttributeTable.of(store)
     path = folder / "attributes.npz"
     if path.exists():
         with contextlib.suppress(DataError):  # Damaged: written anew.

@@ -1,5 +1,7 @@
 """Checkpoints: what was saved comes back, or it is said that it does not."""
 
+import gc
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +17,13 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def leave_nothing():
+    """Collects them here, where they are expected, and not in some later test."""
+    yield
+    gc.collect()
 
 
 def make_state(seed: int, width: int = 3) -> TrainState:

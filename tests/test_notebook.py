@@ -87,8 +87,8 @@ def test_names_no_machine(notebook):
 
 @pytest.mark.slow
 def test_runs_from_start_to_end(notebook, tmp_path, monkeypatch):
-    settings = {"NOTEBOOK_STEPS": "4", "NOTEBOOK_FACES": "512", "NOTEBOOK_CACHE": str(tmp_path)}
-    for name, value in settings.items() | {("JAX_PLATFORMS", "cpu"), ("PYTHONPATH", str(ROOT))}:
+    short = {"NOTEBOOK_STEPS": "4", "NOTEBOOK_FACES": "512", "NOTEBOOK_CACHE": str(tmp_path)}
+    for name, value in {**short, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}.items():
         monkeypatch.setenv(name, value)
     book = copy.deepcopy(notebook)
     client = nbclient.NotebookClient(book, timeout=300, kernel_name="python3")

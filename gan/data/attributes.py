@@ -3,6 +3,8 @@
 import dataclasses
 import io
 import os
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +12,14 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from gan.data.store import Store
 from gan.errors import ConfigError, DataError, nearest
+
+# What NumPy and zipfile raise for a damaged `.npz`: they have no common type.
+UNREADABLE = (
+    *(OSError, ValueError, KeyError, EOFError, TypeError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +29,11 @@ class AttributeTable:
     names: tuple[str, ...]
     rows: UInt8[np.ndarray, "n a"]  # 0 | 1
     fingerprint: str  # Of the source that the rows come from.
+
+    @classmethod
+    def of(cls, store: Store) -> "AttributeTable":
+        """Of a prepared training set."""
+        return cls(store.attribute_names, np.asarray(store.attributes), store.fingerprint)
 
     @cached_property
     def marginals(self) -> Float[np.ndarray, " a"]:
@@ -62,7 +76,7 @@ class AttributeTable:
         agreement = self._agreement(values).sum(axis=1)
         candidates = np.flatnonzero(agreement == agreement.max())
         drawn = [candidates[_uniform(seed, len(candidates))] for seed in seeds]
-        rows = self.rows[drawn].copy()
+        rows = self.rows[drawn]
         rows[:, list(values)] = list(values.values())
         return rows
 
@@ -88,11 +102,11 @@ class AttributeTable:
     def load(cls, path: Path) -> "AttributeTable":
         """Raises DataError where the file is missing or damaged."""
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
                 names = tuple(str(name) for name in file["names"])
                 rows = np.unpackbits(file["rows"], axis=1, count=len(names))
                 return cls(names, rows, str(file["fingerprint"]))
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except UNREADABLE as error:
             raise DataError(
                 f"{path} cannot be read ({error}). The training command, run again, writes it anew."
             ) from None

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from scipy import ndimage
 
-Pictures = UInt8[np.ndarray, "n h w 3"]
+Pictures = UInt8[np.ndarray, "_ _ _ 3"]
 BINOMIAL = np.array([1, 4, 6, 4, 1], np.float32) / 16
 SMALLEST = 16  # Pixels, side of the coarsest level.
 PATCH, PATCHES = 7, 128  # Pixels, side of a patch; patches an image.
@@ -42,7 +42,7 @@ def sliced_wasserstein_levels(real: Pictures, fake: Pictures) -> dict[int, float
     return scores
 
 
-def laplacian_pyramid(images: Pictures) -> list[Float[np.ndarray, "n h w 3"]]:
+def laplacian_pyramid(images: Pictures) -> list[Float[np.ndarray, "n _ _ 3"]]:
     """Band-pass images, finest first, down to 16 pixels (Burt & Adelson 1983)."""
     levels, current = [], images.astype(np.float32)
     while current.shape[1] >= 2 * SMALLEST:

@@ -76,7 +76,7 @@ class Discriminator(nn.Module):
         train: bool,
     ) -> Float[Array, " b"]:
         last, *rest = widths(self.image_size, self.width)
-        x = nn.leaky_relu(Down(rest.pop() if rest else last, self.dtype)(image), 0.2)
+        x = nn.leaky_relu(Down(rest.pop(), self.dtype)(image), 0.2)
         for features in [*reversed(rest), last]:
             x = Norm(self.norm, self.dtype, self.axis_name)(
                 Down(features, self.dtype)(x), train=train

@@ -119,7 +119,12 @@ class Norm(nn.Module):
                 name="batch",
             )(x)
         if self.kind == "layer":
-            return nn.LayerNorm(reduction_axes=(-3, -2, -1), dtype=self.dtype, name="layer")(x)
+            return nn.LayerNorm(
+                reduction_axes=(-3, -2, -1),
+                use_fast_variance=False,
+                dtype=self.dtype,
+                name="layer",
+            )(x)
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
         return x + jnp.expand_dims(bias.astype(self.dtype), range(x.ndim - 1))
 

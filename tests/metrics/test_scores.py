@@ -101,7 +101,7 @@ def test_the_finest_level_grows_with_the_damage(change, strengths):
 def test_fine_noise_shows_at_the_finest_level_only():
     clean, noisy = distance("noise", 0.0), distance("noise", 60.0)
     assert noisy[SIDE] > 1.4 * clean[SIDE]
-    assert abs(noisy[SIDE // 2] - clean[SIDE // 2]) < 0.1 * clean[SIDE // 2]
+    assert abs(noisy[SIDE // 2] - clean[SIDE // 2]) < 0.2 * clean[SIDE // 2]
 
 
 def test_the_distance_is_symmetric_but_for_the_sampling():
