@@ -7,6 +7,7 @@ annotations, so no `from __future__ import annotations` here and no `Literal`.)
 
 import dataclasses
 import json
+import math
 from dataclasses import field
 from typing import Any
 
@@ -123,6 +124,8 @@ def validate(config: Config, num_devices: int = 1) -> None:
 
     for name, choices in CHOICES.items():
         require(flat[name] in choices, name, f"must be one of {', '.join(choices)}")
+    for name, value in flat.items():
+        require(not isinstance(value, float) or math.isfinite(value), name, "must be finite")
     for name in POSITIVE:
         require(flat[name] > 0, name, "must be greater than 0")
     for name in NOT_NEGATIVE:

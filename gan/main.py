@@ -73,7 +73,11 @@ def parse(argv: list[str]) -> flags.FlagValues:
         hint = nearest(error.flagname, [*values, *known])
         raise ConfigError(f"--{error.flagname}: no such option.{hint} See --help.") from None
     except flags.IllegalFlagValueError as error:
-        raise ConfigError(f"{error}.{_nearest_value(argv)}") from None
+        first, *rest = [line for line in str(error).splitlines() if line.strip(" .")]
+        if rest:  # A traceback out of the configuration: its last line says it.
+            reason = rest[-1].removeprefix("gan.errors.ConfigError: ")
+            raise ConfigError(f"--config={_config_file(argv)}: {reason}") from None
+        raise ConfigError(f"{first}.{_nearest_value(argv)}") from None
     except flags.Error as error:
         raise ConfigError(f"{error}. See --help.") from None
     except Exception as error:  # A configuration is code, and may fail in any way.

@@ -49,6 +49,7 @@ MISTAKES = {
     (CONFIG, "--mode=sample", "--workdir=w"): "no --config",
     ("--config.steps=3", "--workdir=w"): "--config.steps=3 changes a setting of --config, which is",
     ("--config=configs/quickstat.py", "--workdir=w"): "Did you mean 'configs/quickstart.py'?",
+    ("--config=configs/celeba64.py:narow",): "no such variant. Did you mean 'narrow'?",
     ("--mode=prepare",): "--mode=prepare needs --config=FILE",
 }
 
