@@ -74,8 +74,12 @@ class Checkpoints:
         )
         try:
             restored = self._manager.restore(step, args=items)
+        except (MemoryError, PermissionError):  # Not the files' fault.
+            raise
         except Exception as error:  # Orbax has no common type for what a damaged file raises.
             text = " ".join(str(error).split())
+            if "RESOURCE_EXHAUSTED" in text:
+                raise
             if any(mismatch in text for mismatch in MISMATCHES):
                 raise ConfigError(
                     f"{self.folder / str(step)} holds another model than the configuration "
@@ -84,29 +88,46 @@ class Checkpoints:
             reason = f"{type(error).__name__}: {text[:200]}"
             raise DataError(f"{self.folder / str(step)} cannot be read ({reason}).") from error
         found = digests(restored.state)
-        wrong = [name for name in found if restored.meta["sha256"].get(name) != found[name]]
-        if wrong or restored.meta["step"] != step:
+        meta = restored.meta if isinstance(restored.meta, dict) else {}
+        known = meta.get("sha256") or {}
+        wrong = [name for name in found if known.get(name) != found[name]]
+        if wrong or meta.get("step") != step:
             raise DataError(
-                f"{self.folder / str(step)}: checksum of {wrong[:3] or 'step'} is wrong."
+                f"{self.folder / str(step)}: the checksum of {(wrong or ['step'])[0]} is wrong."
             )
         return restored.state
 
     def restore_newest(self, like: TrainState) -> TrainState | None:
-        """The newest state that is whole, None where there is none.
+        """The newest state that is whole; None where nothing was ever saved.
 
-        A damaged one is renamed, since Orbax would silently not save that step again.
+        Damaged newer ones are renamed, since Orbax would silently not save those steps again.
+        Raises DataError where there are checkpoints and none is whole: that is not a new run.
         """
-        while steps := self.steps():
+        damaged: dict[int, DataError] = {}
+        for step in reversed(self.steps()):
             try:
-                return self.restore(like, steps[-1])
+                state = self.restore(like, step)
             except DataError as error:
-                damaged = self.folder / str(steps[-1])
-                aside = damaged.with_name(f"{damaged.name}.damaged-{time.time_ns()}")
-                self._manager.close()
-                damaged.rename(aside)
-                self._manager = self._open()
-                log.warning("%s Renamed to %s; trying the one before.", error, aside.name)
+                damaged[step] = error
+                continue
+            self._set_aside(damaged)
+            return state
+        if damaged:
+            raise DataError(
+                f"{self.folder}: no checkpoint is whole. {damaged[max(damaged)]} Bring one back, "
+                "or name another workdir to start over."
+            )
         return None
+
+    def _set_aside(self, damaged: dict[int, DataError]) -> None:
+        if not damaged:
+            return
+        self._manager.close()
+        for step, error in damaged.items():
+            aside = self.folder / f"{step}.damaged-{time.time_ns()}"
+            (self.folder / str(step)).rename(aside)
+            log.warning("%s Renamed to %s; the one before is used.", error, aside.name)
+        self._manager = self._open()
 
 
 def digests(tree: Any) -> dict[str, str]:

@@ -132,6 +132,7 @@ def validate(config: Config, num_devices: int = 1) -> None:
         require(flat[name] >= 0, name, "must not be negative")
     for name in BELOW_ONE:
         require(0 <= flat[name] < 1, name, "must be at least 0 and less than 1")
+    require(config.seed < 2**32, "seed", "must be below 2^32")
     require(0 <= config.augment.probability <= 1, "augment.probability", "must be within [0, 1]")
     require(
         config.data.batch_size % num_devices == 0,

@@ -11,7 +11,7 @@ from gan import workdir
 from gan.checkpoint import Checkpoints
 from gan.data.prepare import prepare
 from gan.data.store import Store
-from gan.errors import DataError
+from gan.errors import ConfigError, DataError
 from gan.logs import log, read_rows
 from gan.metrics.scores import SCORES
 from gan.sample import Run
@@ -34,13 +34,22 @@ def evaluate(folder: Path) -> list[dict]:
     ):
         rows = read_rows(path)
         steps = [step for step in checkpoints.steps() if step not in {r["step"] for r in rows}]
+        if not checkpoints.steps():
+            raise ConfigError(f"--workdir={folder} has no checkpoint yet; train on.")
         if not steps:
             log.info("%d checkpoints, all scored: %s", len(checkpoints.steps()), path)
             return rows
         stores = prepare(run.config.data)
+        if not np.array_equal(stores["train"].attributes, run.table.rows):
+            raise ConfigError(
+                f"--workdir={folder} was trained on other data than config.data.path holds now: "
+                "its scores would not compare. Bring the old files back."
+            )
         real = held_out(stores[HELD_OUT], run)
         num = len(real)
-        train = np.asarray(stores["train"].images[:num])
+        # Spread over the set: neighbours may show one person.
+        spread = np.linspace(0, len(run.table.rows) - 1, num).astype(int)
+        train = stores["train"].images[spread]
         floors = {f"{name}_floor": score(real, train) for name, score in SCORES.items()}
         sampler = Sampler(run.gan, run.table)
         attributes = np.asarray(stores[HELD_OUT].attributes[:num])

@@ -88,14 +88,12 @@ class MetricsWriter:
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:
-    """The rows of a JSON lines file; a last line cut short by a kill is left out."""
+    """The rows of a JSON lines file that have a step; a line cut short by a kill is left out."""
     rows = []
     for line in path.read_text().splitlines() if path.exists() else ():
-        try:
+        with contextlib.suppress(json.JSONDecodeError):
             rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return rows
+    return [row for row in rows if isinstance(row, dict) and "step" in row]
 
 
 def duration(seconds: float) -> str:

@@ -16,6 +16,7 @@ class Loss(NamedTuple):
 
     discriminator: Callable[[Logits, Logits], Scalar]  # (real, fake)
     generator: Callable[[Logits], Scalar]  # (fake)
+    boundary: float = 0.0  # Logits above it say "real". (A critic's are relative: no meaning.)
 
 
 def non_saturating_d(real: Logits, fake: Logits) -> Scalar:
@@ -54,7 +55,11 @@ def wasserstein_g(fake: Logits) -> Scalar:
 
 
 def zero_centred_penalty(image_gradient: Float[Array, "b h w c"]) -> Scalar:
-    """R1: half the mean of |grad D(x)|^2 on real images (Mescheder et al. 2018, equation 9)."""
+    """R1: half the mean of |grad D(x)|^2 on real images (Mescheder et al. 2018, equation 9).
+
+    Under batch norm the logits of a batch depend on each other, and the gradient is that of their
+    sum.
+    """
     return 0.5 * jnp.mean(jnp.sum(image_gradient**2, axis=(1, 2, 3)))
 
 
@@ -68,6 +73,6 @@ PENALISED = "wasserstein_gp"  # The one loss that needs the penalty on interpola
 LOSSES = {
     "non_saturating": Loss(non_saturating_d, non_saturating_g),
     "hinge": Loss(hinge_d, wasserstein_g),
-    "least_squares": Loss(least_squares_d, least_squares_g),
+    "least_squares": Loss(least_squares_d, least_squares_g, boundary=0.5),
     PENALISED: Loss(wasserstein_d, wasserstein_g),
 }

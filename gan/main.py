@@ -91,6 +91,10 @@ def parse(argv: list[str]) -> flags.FlagValues:
             values.config = resolve(values.config)
         except ConfigError as error:
             raise ConfigError(f"--config={_config_file(argv)}: {error}") from None
+        data = values.config.data
+        # Absolute, so that the other modes find them from any folder.
+        data.cache_dir = str(Path(data.cache_dir).expanduser().absolute())
+        data.path = data.path and str(Path(data.path).expanduser().absolute())
     return values
 
 
@@ -100,8 +104,8 @@ def _nearest_value(argv: list[str]) -> str:
 
 
 def _config_file(argv: list[str]) -> str:
-    options = [argument for argument in argv if re.match("--?config=", argument)]
-    return options[-1].partition("=")[2] if options else argv[argv.index("--config") + 1]
+    given = re.findall(r"(?:^|\n)--?config[=\n]([^\n]*)", "\n".join(argv))
+    return given[-1] if given else ""
 
 
 def _check_exists(name: str) -> None:
@@ -175,7 +179,7 @@ def job(values: flags.FlagValues, folder: Path | None) -> None:
 
         prepare(config.data, verify=True)
         return
-    _start_jax(config)
+    _start_jax()
     if values.mode == "train":
         from gan.train import train
 
@@ -199,7 +203,7 @@ def job(values: flags.FlagValues, folder: Path | None) -> None:
         )
 
 
-def _start_jax(config: Config) -> None:
+def _start_jax() -> None:
     import jax
 
     # Compiled programs are kept, so a second start takes no minute. They are code: nobody else's.
@@ -209,11 +213,19 @@ def _start_jax(config: Config) -> None:
         cache.chmod(0o700)
         jax.config.update("jax_compilation_cache_dir", str(cache))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    settings.validate(config, jax.device_count())
 
 
 def plan(values: flags.FlagValues, config: Config, folder: Path | None) -> str:
     """What --dry_run prints."""
+    from gan import workdir
+    from gan.data.prepare import CROPS, SOURCES
+    from gan.step import build
+
+    build(config, ())
+    for name, known in (("source", SOURCES), ("crop", CROPS)):
+        value = getattr(config.data, name)
+        if value not in known:
+            raise ConfigError(f"config.data.{name}={value!r}: no such one.{nearest(value, known)}")
     lines = [to_json(config).rstrip()]
     data = config.data
     where = f" at {data.path}" if data.path else ""
@@ -223,6 +235,7 @@ def plan(values: flags.FlagValues, config: Config, folder: Path | None) -> str:
         f"{data.cache_dir} (once)."
     )
     if values.mode == "train":
+        workdir.check_same_run(config, folder)
         saved = folder / "checkpoints"
         steps = [int(path.name) for path in saved.glob("*") if path.name.isdecimal()]
         start = max(steps, default=0)

@@ -20,6 +20,7 @@ from gan.state import TrainState
 from gan.step import Gan, abstract_state, build
 
 MAX_SEED = 2**32 - 1
+MAX_PICTURES = 100_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,13 +73,15 @@ def sample(
     images = Sampler(run.gan, run.table)(state.ema, seeds, rows)
     if size:
         images = np.stack([resize(image, size) for image in images])
-    if individual:
-        for seed, image in zip(seeds, images, strict=True):
-            write_png(out / f"seed_{seed:04d}.png", image)
-        log.info("%d pictures of step %d: %s", len(seeds), int(state.step), out)
-    else:
-        write_png(out, grid(images, math.ceil(math.sqrt(len(seeds)))))
-        log.info("%d faces of step %d: %s", len(seeds), int(state.step), out)
+    try:
+        if individual:
+            for seed, image in zip(seeds, images, strict=True):
+                write_png(out / f"seed_{seed:04d}.png", image)
+        else:
+            write_png(out, grid(images, math.ceil(math.sqrt(len(seeds)))))
+    except OSError as error:
+        raise ConfigError(f"--out={out} cannot be written: {error.strerror or error}.") from None
+    log.info("%d faces of step %d: %s", len(seeds), int(state.step), out)
 
 
 def company(table: AttributeTable, named: dict[int, int], text: str) -> str:
@@ -114,5 +117,7 @@ def parse_seeds(text: str) -> list[int]:
         low, high = int(first), int(last or first)
         if low > high or high > MAX_SEED:
             raise ConfigError(f"--seeds={text}: {part!r} must rise and stay below {MAX_SEED + 1}.")
+        if high - low >= MAX_PICTURES:
+            raise ConfigError(f"--seeds={text}: at most {MAX_PICTURES:,} pictures at a time.")
         seeds += range(low, high + 1)
     return seeds

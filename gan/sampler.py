@@ -24,7 +24,7 @@ class Sampler:
 
     def __init__(self, gan: Gan, table: AttributeTable):
         """Prepares for the generator of `gan`, trained on images with the attributes of `table`."""
-        self._gan = gan
+        self.conditional = gan.conditional
         self._rows = table.draw({}, range(CALIBRATION))
         options = compiler_options()
         self._calibrate = jax.jit(partial(calibrate, gan), compiler_options=options)
@@ -49,20 +49,31 @@ class Sampler:
         return np.concatenate(chunks)
 
 
-def attribute_grid(
-    sampler: Sampler, params: Params, table: AttributeTable, conditional: bool
-) -> UInt8[np.ndarray, "h w 3"]:
-    """A row of fixed latents as they come, then a row for each attribute that all of it has.
+class AttributeGrid:
+    """Fixed latents, a row as they come, then a row for each attribute that all of it has.
 
     For an attribute, each face gets the training row most like its own that has it, so that what
     goes with it (no hair colour where there is no hair) comes along.
     """
-    seeds = list(range(COLUMNS))
-    base = table.draw({}, seeds)
-    if not conditional:
-        seeds = list(range(COLUMNS**2))
-        return grid(sampler(params, seeds, table.draw({}, seeds)), COLUMNS)
-    columns = table.varying
-    rows = [base] + [np.stack([table.nearest_with(row, i) for row in base]) for i in columns]
-    images = sampler(params, seeds * len(rows), np.concatenate(rows))
-    return grid(images, COLUMNS, ["(as they come)", *(table.names[i] for i in columns)])
+
+    def __init__(
+        self, sampler: Sampler, table: AttributeTable, wishes: Sequence[tuple[str, int]] = ()
+    ):
+        """Rows for `wishes`, attribute names and 0 | 1; by default all attributes that vary."""
+        self._sampler = sampler
+        if not sampler.conditional:
+            self._seeds = list(range(COLUMNS**2))
+            self._attributes, self._labels = table.draw({}, self._seeds), []
+            return
+        wishes = wishes or [(table.names[i], 1) for i in table.varying]
+        base = table.draw({}, range(COLUMNS))
+        rows = [base, *(table.nearest_with(base, *wish) for wish in wishes)]
+        self._seeds = list(range(COLUMNS)) * len(rows)
+        self._attributes = np.concatenate(rows)
+        names = [name if value else f"not {name}" for name, value in wishes]
+        self._labels = ["(as they come)", *names]
+
+    def __call__(self, params: Params) -> UInt8[np.ndarray, "h w 3"]:
+        """The sheet that these generator parameters draw."""
+        images = self._sampler(params, self._seeds, self._attributes)
+        return grid(images, COLUMNS, self._labels)

@@ -176,7 +176,8 @@ def update_discriminator(
     def loss_of(params: Params) -> tuple[Array, tuple[Variables, Outputs]]:
         logits = functools.partial(_discriminate, gan, params, condition=condition)
         # Real and fake each have batch statistics of their own.
-        see_real = lambda x: logits(d.variables, _augment(gan, gan.augment_real, real_key, x))  # noqa: E731
+        augment_real = functools.partial(_augment, gan, gan.augment_real, real_key)
+        see_real = lambda x: logits(d.variables, augment_real(x))  # noqa: E731
         real_logits, slope, variables = jax.vjp(see_real, real, has_aux=True)
         augmented = _augment(gan, gan.augment_fake, fake_key, fake)
         fake_logits, variables = logits(variables, augmented)
@@ -185,7 +186,7 @@ def update_discriminator(
             (gradient,) = slope(jnp.ones_like(real_logits))
             penalty += gan.r1 * losses.zero_centred_penalty(gradient)
         if gan.gradient_penalty:
-            mix = _per_example(gan, mix_key, _between, real, fake)
+            mix = _per_example(gan, mix_key, _between, augment_real(real), augmented)
             gradient = jax.grad(lambda x: logits(d.variables, x)[0].sum())(mix)
             penalty += gan.gradient_penalty * losses.one_centred_penalty(gradient)
         loss = gan.loss.discriminator(real_logits, fake_logits)
@@ -194,8 +195,8 @@ def update_discriminator(
             "d_penalty": penalty,
             "real_logit": real_logits.mean(),
             "fake_logit": fake_logits.mean(),
-            "d_real_accuracy": (real_logits > 0).mean(),
-            "d_fake_accuracy": (fake_logits < 0).mean(),
+            "d_real_accuracy": (real_logits > gan.loss.boundary).mean(),
+            "d_fake_accuracy": (fake_logits < gan.loss.boundary).mean(),
         }
         return loss + penalty, (variables, outputs)
 

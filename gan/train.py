@@ -13,7 +13,7 @@ import numpy as np
 
 from gan import logs, workdir
 from gan.checkpoint import Checkpoints
-from gan.config import Config
+from gan.config import Config, validate
 from gan.data import feed
 from gan.data.attributes import AttributeTable
 from gan.data.prepare import prepare
@@ -22,9 +22,11 @@ from gan.errors import ConfigError, DataError, Diverged, Preempted
 from gan.logs import log
 from gan.parallel import Parallel, compile_once, prefetch
 from gan.pictures import grid, write_png
-from gan.sampler import Sampler, attribute_grid
+from gan.sampler import AttributeGrid, Sampler
 from gan.state import TrainState
 from gan.step import TrainMetrics, abstract_state, build, init_state, train_step
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def train(config: Config, folder: Path) -> TrainState:
@@ -33,19 +35,20 @@ def train(config: Config, folder: Path) -> TrainState:
     Raises Preempted (saved) on SIGTERM or Ctrl-C, Diverged where a number is no longer finite.
     """
     parallel = Parallel.create(config.parallel)
+    validate(config, jax.device_count())
     # Before anything is written or prepared: can this game be built at all?
     abstract_state(build(config, ()), parallel.replicated)
     with contextlib.ExitStack() as stack:
         stack.enter_context(workdir.lock(folder))
         workdir.check_same_run(config, folder)
         stack.enter_context(logs.to_file(folder / "log.txt"))
+        stop = stack.enter_context(Stop())
         store = prepare(config.data, verify=True)["train"]
         table = remember(store, folder)
         workdir.write_config(config, folder)
         checkpoints = stack.enter_context(
             Checkpoints(folder, keep=config.keep_checkpoints, keep_every=config.keep_every)
         )
-        stop = stack.enter_context(stop_signals())
         return loop(config, folder, parallel, store, table, checkpoints, stop)
 
 
@@ -56,7 +59,7 @@ def loop(
     store: Store,
     table: AttributeTable,
     checkpoints: Checkpoints,
-    stop: set[int],
+    stop: "Stop",
 ) -> TrainState:
     """The steps, and what is told and kept of them."""
     gan = build(config, table.marginals, parallel.axis_name)
@@ -76,13 +79,14 @@ def loop(
 
     step_call = parallel.compile(functools.partial(train_step, gan))
     merge = jax.jit(TrainMetrics.merge, donate_argnums=0)
-    sampler = Sampler(gan, table)
+    draw_sheet = AttributeGrid(Sampler(gan, table), table)
     batch_size = config.data.batch_size * config.d_steps
     rows = parallel.rows(batch_size)
     stream = feed.stream(store, seed=config.seed, batch=batch_size, start=start, rows=rows)
     metrics, saved = None, start
     with logs.MetricsWriter(folder, start) as writer:
         clock = Clock(writer.seconds, start)
+        stop.awaited = True
         for step, batch in enumerate(prefetch(stream, parallel.put), start + 1):
             with jax.transfer_guard("disallow"):  # Nothing here may wait for the host.
                 state, update = step_call(state, batch)
@@ -90,7 +94,7 @@ def loop(
             if step == start + 1:
                 jax.block_until_ready(state)
                 clock.compiled(step)
-            last = step == config.steps or bool(stop)
+            last = step == config.steps or bool(stop.name)
 
             if step % config.log_every == 0 or last:
                 scalars = {name: float(value) for name, value in metrics.compute().items()}
@@ -102,12 +106,12 @@ def loop(
                 log.info("%s", logs.status(step, config.steps, row, left))
                 metrics = None
             if step % config.sample_every == 0 or step == config.steps:
-                with clock.paused():
-                    sheet = attribute_grid(sampler, state.ema, table, gan.conditional)
+                with clock.paused(state):
+                    sheet = draw_sheet(state.ema)
                     write_png(folder / "samples" / f"step_{step:08d}.png", sheet)
                     writer.picture(step, "samples", sheet)
             if step % config.checkpoint_every == 0 or last:
-                with clock.paused():
+                with clock.paused(state):
                     if not bool(finite(state)):
                         raise Diverged(diverged(step, saved, {}))
                     checkpoints.save(state, step)
@@ -116,8 +120,7 @@ def loop(
                 break
         checkpoints.wait()
     if step < config.steps:
-        name = signal.Signals(next(iter(stop))).name
-        raise Preempted(f"{name}: saved step {step}. Run the same command again to go on.")
+        raise Preempted(f"{stop.name}: saved step {step}. Run the same command again to go on.")
     log.info("Done: step %d. Pictures: %s", step, folder / "samples" / f"step_{step:08d}.png")
     return state
 
@@ -127,8 +130,8 @@ class Clock:
 
     def __init__(self, before: float, step: int):
         """Goes on after `before` seconds, at `step`."""
-        self._start = time.monotonic() - before
-        self._lap = time.monotonic()
+        self._begin = self._lap = time.monotonic()
+        self._start = self._begin - before
         self._step = step
 
     def compiled(self, step: int) -> None:
@@ -136,8 +139,9 @@ class Clock:
         self._lap, self._step = time.monotonic(), step
 
     @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        """Leaves pictures and checkpoints out of the rate."""
+    def paused(self, state: TrainState) -> Iterator[None]:
+        """Leaves pictures and checkpoints out of the rate, but not the steps still under way."""
+        jax.block_until_ready(state)
         begin = time.monotonic()
         yield
         self._lap += time.monotonic() - begin
@@ -146,7 +150,7 @@ class Clock:
         """Total seconds, and images a second since the last lap."""
         now = time.monotonic()
         done = max(step - self._step, 1)  # A run of a single step: its compilation counts.
-        elapsed = now - (self._lap if step > self._step else self._start)
+        elapsed = now - (self._lap if step > self._step else self._begin)
         self._lap, self._step = now, step
         rate = done * batch_size / max(elapsed, 1e-9)
         return {"seconds": round(now - self._start, 3), "images_per_second": round(rate, 2)}
@@ -164,43 +168,52 @@ def diverged(step: int, saved: int, scalars: dict[str, float]) -> str:
     bad = ", ".join(f"{name}={value}" for name, value in scalars.items() if not np.isfinite(value))
     return (
         f"Diverged at or before step {step}: {bad or 'a parameter'} is not finite. Nothing of it "
-        f"was saved; the last good checkpoint is step {saved}. In a new workdir, lower learning "
-        "rates (config.g_optimizer.learning_rate, config.d_optimizer.learning_rate) or config.r1=1 "
-        "usually help."
+        f"was saved; the last good checkpoint is {f'step {saved}' if saved else 'still to come'}. "
+        "In a new workdir, lower learning rates (config.g_optimizer.learning_rate, "
+        "config.d_optimizer.learning_rate) or config.r1=1 usually help."
     )
 
 
-@contextlib.contextmanager
-def stop_signals() -> Iterator[set[int]]:
-    """Collects SIGTERM and Ctrl-C, for the loop to see after its step; a second one kills."""
-    seen: set[int] = set()
+class Stop:
+    """SIGTERM and Ctrl-C end preparing at once; the loop sees them after its step, and saves.
 
-    def note(number: int, _: object) -> None:
-        seen.add(number)
-        signal.signal(number, before[number])
+    A second one kills.
+    """
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    for number in before:
-        signal.signal(number, note)
-    try:
-        yield seen
-    finally:
-        for number, handler in before.items():
+    def __init__(self) -> None:
+        """Nothing has come yet."""
+        self.name = ""
+        self.awaited = False  # By the loop, which then saves.
+        self._before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+
+    def __enter__(self) -> "Stop":
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def _note(self, number: int, _: object) -> None:
+        self.name = signal.Signals(number).name
+        signal.signal(number, self._before[number])
+        if not self.awaited:
+            raise Preempted(f"{self.name}: nothing to save yet. Run the same command again.")
 
 
 def remember(store: Store, folder: Path) -> AttributeTable:
     """Writes the training set's attributes to the workdir; refuses another set than before."""
     table = AttributeTable.of(store)
     path = folder / "attributes.npz"
-    if path.exists():
+    if path.exists() and (folder / "checkpoints").exists():
         with contextlib.suppress(DataError):  # Damaged: written anew.
             old = AttributeTable.load(path)
-            if old.fingerprint != table.fingerprint:
+            if old.names != table.names or not np.array_equal(old.rows, table.rows):
                 raise ConfigError(
-                    f"--workdir={folder} was trained on other data (fingerprint "
-                    f"{old.fingerprint[:12]}, now {table.fingerprint[:12]}): a file of the data "
-                    "set has changed. Name another workdir, or bring the old files back."
+                    f"--workdir={folder} was trained on other data ({len(old.rows):,} images, now "
+                    f"{len(table.rows):,}, or other labels). Name another workdir, or bring the "
+                    "old files back."
                 )
     table.save(path)
     return table

@@ -2,7 +2,8 @@
 # Installs the project with its test extra into .venv (once), then runs linter and tests.
 # Arguments go to pytest: launch/test.sh tests/test_step.py
 set -eu
-. "$(dirname "${BASH_SOURCE[0]}")/install.sh" test
-.venv/bin/ruff check .
-.venv/bin/ruff format --check .
-exec .venv/bin/python -m pytest "$@"
+. "$(dirname -- "${BASH_SOURCE[0]}")/install.sh" test
+cd -- "$root"
+"$venv_python" -m ruff check .
+"$venv_python" -m ruff format --check .
+exec "$venv_python" -m pytest "$@"

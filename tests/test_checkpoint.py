@@ -68,7 +68,7 @@ def data_files(folder, step):
     return [p for p in (folder / f"checkpoints/{step}/state").rglob("d/*") if p.is_file()]
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "gone"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "gone", "meta"])
 def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_used(folder, damage):
     largest = max(data_files(folder, 2), key=lambda path: path.stat().st_size)
     content = bytearray(largest.read_bytes())
@@ -77,6 +77,8 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_used(folder, damag
         largest.write_bytes(content)
     elif damage == "cut":
         largest.write_bytes(content[: len(content) // 2])
+    elif damage == "meta":
+        (folder / "checkpoints/2/meta/metadata").write_text("{}")
     else:
         largest.unlink()
     with Checkpoints(folder, keep=3) as checkpoints:
@@ -88,6 +90,16 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_used(folder, damag
         checkpoints.save(make_state(7), 2)  # Orbax would skip it, were the damaged one still there.
         checkpoints.wait()
         assert same(checkpoints.restore_newest(like()), make_state(7))
+
+
+def test_where_none_is_whole_nothing_starts_over(folder):
+    for step in (1, 2):
+        for path in data_files(folder, step):
+            path.unlink()
+    with Checkpoints(folder) as checkpoints:
+        with pytest.raises(DataError, match="no checkpoint is whole"):
+            checkpoints.restore_newest(like())
+        assert checkpoints.steps() == [1, 2]
 
 
 def test_another_model_is_said_to_be_one_and_nothing_is_set_aside(folder):

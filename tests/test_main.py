@@ -22,7 +22,7 @@ def run(monkeypatch, capsys):
 
     def run(*options: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["gan.main", *options])
-        monkeypatch.setattr(main, "_start_jax", lambda config: None)
+        monkeypatch.setattr(main, "_start_jax", lambda: None)
         monkeypatch.delitem(sys.modules, "config_config", raising=False)  # The last one's code.
         code = 0
         try:
@@ -50,6 +50,8 @@ MISTAKES = {
     ("--config.steps=3", "--workdir=w"): "--config.steps=3 changes a setting of --config, which is",
     ("--config=configs/quickstat.py", "--workdir=w"): "Did you mean 'configs/quickstart.py'?",
     ("--config=configs/celeba64.py:narow",): "no such variant. Did you mean 'narrow'?",
+    (CONFIG, "--workdir=w", "--dry_run", "--config.loss=hing"): "Did you mean 'hinge'?",
+    (CONFIG, "--workdir=w", "--dry_run", "--config.data.source=face"): "Did you mean 'faces'?",
     ("--mode=prepare",): "--mode=prepare needs --config=FILE",
 }
 
@@ -193,6 +195,8 @@ WISHES = {
     ("--seeds=5-2",): "must rise",
     ("--seeds=a",): "neither a number nor a range",
     ("--step=3",): "has steps [2, 4]",
+    ("--seeds=0-4000000000",): "at most 100,000 pictures",
+    ("--seeds=0", "--out=/dev/null/x.png"): "--out=/dev/null/x.png cannot be written",
 }
 
 

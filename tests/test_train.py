@@ -89,7 +89,8 @@ def test_another_experiment_in_the_same_workdir_is_refused(config, finished):
 def test_other_data_in_the_same_workdir_are_refused(config, finished, tmp_path):
     _, folder = finished
     table = AttributeTable.load(folder / "attributes.npz")
-    dataclasses.replace(table, fingerprint="f" * 64).save(tmp_path / "attributes.npz")
+    dataclasses.replace(table, rows=1 - table.rows).save(tmp_path / "attributes.npz")
+    (tmp_path / "checkpoints").mkdir()
     with pytest.raises(ConfigError, match="other data"):
         train(config, tmp_path)
 
@@ -127,9 +128,18 @@ def test_the_rate_leaves_out_compiling_and_pauses(monkeypatch):
     now[0] += 60  # Compiles.
     clock.compiled(11)
     now[0] += 4
-    with clock.paused():
+    with clock.paused(None):
         now[0] += 50
     assert clock.lap(13, 8) == {"seconds": 119.0, "images_per_second": 4.0}
+
+
+def test_a_first_step_that_is_logged_is_not_blamed_for_earlier_starts(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    clock = Clock(before=30_000.0, step=999)
+    now[0] += 4
+    clock.compiled(1000)
+    assert clock.lap(1000, 8) == {"seconds": 30_004.0, "images_per_second": 2.0}
 
 
 def command(folder: Path, cache: Path, *options: str) -> list[str]:

@@ -80,10 +80,16 @@ class AttributeTable:
         rows[:, list(values)] = list(values.values())
         return rows
 
-    def nearest_with(self, row: UInt8[np.ndarray, " a"], column: int) -> UInt8[np.ndarray, " a"]:
-        """The training row most like `row` that has the attribute in `column`."""
-        having = self.rows[self.rows[:, column] == 1]
-        return having[np.argmin((having != row).sum(axis=1))]
+    def nearest_with(
+        self, rows: UInt8[np.ndarray, "r a"], name: str, value: int
+    ) -> UInt8[np.ndarray, "r a"]:
+        """For each of `rows` the training row most like it whose attribute `name` is `value`.
+
+        Raises ConfigError where there is none.
+        """
+        (column, value), *_ = self.parse(f"{name}={value}").items()
+        having = np.unique(self.rows[self.rows[:, column] == value], axis=0)
+        return np.stack([having[np.argmin((having != row).sum(axis=1))] for row in rows])
 
     def save(self, path: Path) -> None:
         """Writes one `.npz`, a bit a value."""

@@ -1,4 +1,6 @@
-"""Scores: from real and fake pictures (uint8 [n h w 3]) to a number; 0 is a perfect match."""
+"""Scores: from real and fake pictures (uint8 [n h w 3]) to a number; the smaller, the more alike.
+
+Beside each stands its floor: what as many other real pictures get."""
 
 from collections.abc import Callable
 

@@ -124,20 +124,22 @@ def test_drawing_leaves_the_table_as_it_was():
     np.testing.assert_array_equal(table.rows, before)
 
 
-def test_the_nearest_row_with_an_attribute_has_it_and_none_is_nearer():
+@pytest.mark.parametrize("value", [0, 1])
+def test_the_nearest_row_with_an_attribute_has_it_and_none_is_nearer(value):
     table = random_table(30, 9)
-    for row in random_table(20, 9, seed=1).rows:
-        for column in table.varying:
-            found = table.nearest_with(row, column)
-            having = table.rows[table.rows[:, column] == 1]
-            assert found[column] == 1
-            assert (having == found).all(axis=1).any()
-            assert (found != row).sum() == (having != row).sum(axis=1).min()
+    rows = random_table(20, 9, seed=1).rows
+    for column in table.varying:
+        having = table.rows[table.rows[:, column] == value]
+        found = table.nearest_with(rows, table.names[column], value)
+        for row, nearest_row in zip(rows, found, strict=True):
+            assert nearest_row[column] == value
+            assert (having == nearest_row).all(axis=1).any()
+            assert (nearest_row != row).sum() == (having != row).sum(axis=1).min()
 
 
 def test_a_row_that_has_the_attribute_is_its_own_nearest():
-    for row in ROWS[ROWS[:, 1] == 1]:
-        np.testing.assert_array_equal(TABLE.nearest_with(row, 1), row)
+    rows = ROWS[ROWS[:, 1] == 1]
+    np.testing.assert_array_equal(TABLE.nearest_with(rows, TABLE.names[1], 1), rows)
 
 
 @pytest.mark.parametrize("names", [0, 1, 8, 13, 40])

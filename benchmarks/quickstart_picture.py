@@ -1,0 +1,32 @@
+"""Draws the README's picture from a finished quickstart.
+
+python -m benchmarks.quickstart_picture runs/quickstart benchmarks/quickstart.png
+"""
+
+import sys
+from pathlib import Path
+
+from gan.checkpoint import Checkpoints
+from gan.pictures import write_png
+from gan.sample import Run
+from gan.sampler import AttributeGrid, Sampler
+
+WISHES = (
+    *(("Black_Hair", 1), ("Blond_Hair", 1), ("Gray_Hair", 1), ("Bald", 1), ("Bangs", 1)),
+    *(("Wearing_Hat", 1), ("Eyeglasses", 1), ("Smiling", 0), ("Smiling", 1)),
+    *(("No_Beard", 0), ("Goatee", 1), ("Pale_Skin", 1)),
+)
+ENLARGED = 2
+
+
+def main(folder: Path, out: Path) -> None:
+    """Draws with the newest checkpoint of the run in `folder`."""
+    run = Run.open(folder)
+    with Checkpoints(folder, read_only=True) as checkpoints:
+        state = checkpoints.restore(run.like, checkpoints.steps()[-1])
+    sheet = AttributeGrid(Sampler(run.gan, run.table), run.table, WISHES)(state.ema)
+    write_png(out, sheet.repeat(ENLARGED, axis=0).repeat(ENLARGED, axis=1))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
