@@ -139,7 +139,7 @@ class Clock:
         self._lap, self._step = time.monotonic(), step
 
     @contextlib.contextmanager
-    def paused(self, state: TrainState) -> Iterator[None]:
+    def paused(self, state: object) -> Iterator[None]:
         """Leaves pictures and checkpoints out of the rate, but not the steps still under way."""
         jax.block_until_ready(state)
         begin = time.monotonic()
