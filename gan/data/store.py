@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int32, UInt8
+from jaxtyping import Int32, UInt8
 
 from gan.errors import ConfigError, DataError
 
@@ -57,11 +57,6 @@ class Store(Meta):
     def meta(self) -> Meta:
         """Without the arrays, for comparing and for writing down."""
         return Meta(**{field: getattr(self, field) for field in FIELDS})
-
-    @property
-    def marginals(self) -> Float[np.ndarray, "a"]:
-        """Share of the pictures that have each attribute, float64 [a]."""
-        return self.attributes.mean(axis=0)
 
 
 FIELDS = [field.name for field in dataclasses.fields(Meta)]
