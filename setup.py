@@ -27,11 +27,13 @@ setup(
         "importlib_resources",  # tensorflow-datasets needs it and does not say so.
         "jax>=0.10.2",
         "jaxtyping>=0.3.0",
+        "joblib>=1.5",
         "ml_collections>=1.1.0",
         "numpy>=2.0",
         "optax>=0.2.8",
         "orbax-checkpoint>=0.12.8",
         "pillow>=11.0",
+        "pyarrow>=18.0",
         "scipy>=1.14",
         "tensorboard>=2.20",  # clu needs it and does not say so.
         "tensorflow-datasets>=4.9.10",
@@ -45,6 +47,7 @@ setup(
         "notebook": ["ipykernel", "jupyterlab", "matplotlib>=3.9"],
         "test": [
             "beartype>=0.20",
+            "hypothesis>=6.100",
             "ipykernel",
             "matplotlib>=3.9",
             "nbclient>=0.10",

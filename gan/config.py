@@ -18,11 +18,17 @@ from gan.errors import ConfigError, nearest
 class Data:
     """Which pictures, and in which form they reach the step."""
 
-    source: str = "faces"  # Key of `gan.data.prepare.SOURCES`.
-    path: str | None = None  # Where the source lies on disk; None for sources that are drawn.
+    source: str = "faces"  # Key of `gan.data.prepare.SOURCES`, or "auto": what lies at the path.
+    path: str | None = None  # Folder or zip of the source; None for sources that are drawn.
+    name: str | None = None  # Of the data set, where source "tfds" has several at its path.
+    labels: str | None = None  # CSV of source "folder"; None: the one in it, or its sub-folders.
+    attributes: str | None = None  # Names to learn, with commas between them; None: all.
+    on_bad: str = "error"  # "error" | "skip" bad pictures: they are counted and listed.
     cache_dir: str = "~/.cache/gan/data"  # Prepared data sets, shared by all runs.
     image_size: int = 64  # Pixels, square.
-    crop: str = "center178"  # Key of `gan.data.prepare.CROPS`.
+    crop: str = "center178"  # Key of `CROPS` in `gan.data.decode`; "square" unless CelebA's frame.
+    resize: str = "bicubic"  # Key of `RESIZES` in `gan.data.decode`.
+    feed: str = "auto"  # "resident" in the device's memory | "stream" from disk | "auto".
     batch_size: int = 128  # Images per discriminator update, over all devices.
     num_faces: int = 32_768  # Training images of source "faces"; others have their own number.
 
@@ -68,6 +74,7 @@ class Config:
 
     seed: int = 0  # Of the initial weights, the order of the images and all that is drawn.
     steps: int = 100_000  # Generator updates.
+    steps_per_call: int = 0  # Run by one call of a resident feed; 0: 25, or 1 on CPU.
     d_steps: int = 1  # Discriminator updates per generator update, each on images of its own.
     loss: str = "non_saturating"  # Key of `gan.losses.LOSSES`.
     r1: float = 0.0  # Weight gamma of gamma/2 * |grad D(real)|^2; 0 turns it off.
@@ -89,6 +96,8 @@ class Config:
 
 CHOICES = {
     "parallel": ("jit", "pmap"),
+    "data.on_bad": ("error", "skip"),
+    "data.feed": ("auto", "resident", "stream"),
     "network.dtype": ("float32", "bfloat16"),
     "network.d_norm": ("batch", "layer", "none"),
 }
@@ -98,7 +107,14 @@ POSITIVE = (
     *("network.z_dim", "network.g_width", "network.d_width"),
     *("g_optimizer.learning_rate", "d_optimizer.learning_rate"),
 )
-NOT_NEGATIVE = ("seed", "r1", "gradient_penalty", "augment.rotate", "augment.scale")
+NOT_NEGATIVE = (
+    "seed",
+    "steps_per_call",
+    "r1",
+    "gradient_penalty",
+    "augment.rotate",
+    "augment.scale",
+)
 BELOW_ONE = (
     *("ema_decay", "augment.translate"),
     *("g_optimizer.b1", "g_optimizer.b2", "d_optimizer.b1", "d_optimizer.b2"),

@@ -22,10 +22,15 @@ from gan import config as settings
 from gan.config import Config, flatten, resolve, to_json
 from gan.errors import ConfigError, DataError, Diverged, Preempted, WorkdirInUse, nearest
 
-MODES = ("train", "prepare", "evaluate", "sample")
+MODES = ("train", "prepare", "export", "evaluate", "sample")
 OURS = (ConfigError, DataError, Diverged, Preempted, WorkdirInUse)
 INTERNAL = 70
-SAMPLE_ONLY = ("attributes", "seeds", "out", "individual", "size", "step")
+MODES_OF = {  # Of options that do not go with every mode.
+    "verify": ("train", "prepare"),
+    "file_format": ("export",),
+    "out": ("sample", "export"),
+    **dict.fromkeys(("attributes", "seeds", "individual", "size", "step"), ("sample",)),
+}
 
 
 def define_flags() -> flags.FlagValues:
@@ -38,7 +43,9 @@ def define_flags() -> flags.FlagValues:
         "workdir": "Folder of the run.",
         "attributes": 'sample: by name, as "Smiling=1,Male=0".',
         "seeds": "sample: numbers and ranges, as 0-63,100; one picture each. Default: 0-63.",
-        "out": "sample: the PNG to write, or folder with --individual. Default: in the workdir.",
+        "out": "sample: the PNG to write, or folder with --individual. Default: in the workdir. "
+        "export: the folder of TFDS data sets.",
+        "file_format": "export: tfrecord or array_record. Default: tfrecord.",
     }
     for name, meaning in text.items():
         flags.DEFINE_string(name, None, meaning, flag_values=values)
@@ -50,6 +57,13 @@ def define_flags() -> flags.FlagValues:
         flags.DEFINE_integer(name, None, meaning, lower_bound=1, flag_values=values)
     flags.DEFINE_enum("mode", "train", MODES, "What to do.", flag_values=values)
     flags.DEFINE_bool("individual", False, "sample: one PNG a seed.", flag_values=values)
+    flags.DEFINE_bool(
+        "verify",
+        False,
+        "train, prepare: compare the checksums of all prepared data. A new run compares those of "
+        "its training split.",
+        flag_values=values,
+    )
     flags.DEFINE_bool("dry_run", False, "Say what would be done, and stop.", flag_values=values)
     flags.DEFINE_bool("help", False, "Show this, and stop.", flag_values=values)
     return values
@@ -95,6 +109,7 @@ def parse(argv: list[str]) -> flags.FlagValues:
         # Absolute, so that the other modes find them from any folder.
         data.cache_dir = str(Path(data.cache_dir).expanduser().absolute())
         data.path = data.path and str(Path(data.path).expanduser().absolute())
+        data.labels = data.labels and str(Path(data.labels).expanduser().absolute())
     return values
 
 
@@ -120,7 +135,7 @@ def usage() -> str:
     """What --help prints: options, then every setting with its default and meaning."""
     lines = [__doc__, "Options:"]
     values = define_flags()
-    for name in ("config", "workdir", "mode", "dry_run", *SAMPLE_ONLY, "help"):
+    for name in ("config", "workdir", "mode", "dry_run", *MODES_OF, "help"):
         lines.append(f"  --{name:<12} {values[name].help}")
     lines.append("\nSettings, as --config.NAME=VALUE after --config=FILE, with their defaults:")
     defaults = flatten(Config())
@@ -146,14 +161,20 @@ def run(argv: list[str]) -> None:
     if values.help:
         print(usage())
         return
-    given = [name for name in SAMPLE_ONLY if values[name].present]
-    if given and values.mode != "sample":
-        raise ConfigError(f"--{given[0]} goes with --mode=sample, not --mode={values.mode}.")
+    for name, modes in MODES_OF.items():
+        if values[name].present and values.mode not in modes:
+            raise ConfigError(
+                f"--{name} goes with --mode={' or '.join(modes)}, not --mode={values.mode}."
+            )
     folder = Path(values.workdir).expanduser().absolute() if values.workdir else None
-    if folder is None and values.mode != "prepare":
+    if folder is None and values.mode not in ("prepare", "export"):
         raise ConfigError(f"--mode={values.mode} needs --workdir=FOLDER, the folder of the run.")
     if folder is None and values.config is None:
-        raise ConfigError("--mode=prepare needs --config=FILE, or --workdir=FOLDER of a run.")
+        raise ConfigError(
+            f"--mode={values.mode} needs --config=FILE, or --workdir=FOLDER of a run."
+        )
+    if values.mode == "export" and not values.out:
+        raise ConfigError("--mode=export needs --out=FOLDER, where TFDS data sets lie.")
     job(values, folder)
 
 
@@ -176,14 +197,23 @@ def job(values: flags.FlagValues, folder: Path | None) -> None:
         return
     if values.mode == "prepare":
         from gan.data.prepare import prepare
+        from gan.data.source import SPLITS
 
-        prepare(config.data, verify=True)
+        prepare(config.data, SPLITS if values.verify else (), tell=True)
+        return
+    if values.mode == "export":
+        from gan.data.export import export
+        from gan.data.prepare import find_source
+
+        out = Path(values.out).expanduser().absolute()
+        file_format = values.file_format or "tfrecord"
+        export(find_source(config.data), out, file_format, config.data.on_bad)
         return
     _start_jax()
     if values.mode == "train":
         from gan.train import train
 
-        train(config, folder)
+        train(config, folder, verify=values.verify)
     elif values.mode == "evaluate":
         from gan.evaluate import evaluate
 
@@ -218,14 +248,11 @@ def _start_jax() -> None:
 def plan(values: flags.FlagValues, config: Config, folder: Path | None) -> str:
     """What --dry_run prints."""
     from gan import workdir
-    from gan.data.prepare import CROPS, SOURCES
+    from gan.data.prepare import check_names
     from gan.step import build
 
     build(config, ())
-    for name, known in (("source", SOURCES), ("crop", CROPS)):
-        value = getattr(config.data, name)
-        if value not in known:
-            raise ConfigError(f"config.data.{name}={value!r}: no such one.{nearest(value, known)}")
+    check_names(config.data)
     lines = [to_json(config).rstrip()]
     data = config.data
     where = f" at {data.path}" if data.path else ""

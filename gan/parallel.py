@@ -9,7 +9,7 @@ numbers either way, on any number of devices.
 import collections
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -83,35 +83,63 @@ class Parallel:
         return NamedSharding(self.mesh, P())
 
     @property
-    def split(self) -> NamedSharding:
+    def by_rows(self) -> NamedSharding:
         """A slice of the rows on each device."""
-        return NamedSharding(self.mesh, P(AXIS))
+        return self.split()
+
+    def split(self, axis: int = 0) -> NamedSharding:
+        """A slice along `axis` on each device."""
+        return NamedSharding(self.mesh, P(*(None,) * axis, AXIS))
 
     def rows(self, batch_size: int) -> slice:
         """The rows of a global batch that this process feeds."""
         num = batch_size // jax.process_count()
         return slice(num * jax.process_index(), num * (jax.process_index() + 1))
 
-    def put(self, batch: Any) -> Any:
-        """Moves this process's rows of a batch to its devices, without waiting."""
+    def put(self, batch: Any, axis: int = 0) -> Any:
+        """Moves this process's part of a batch (along `axis`) to its devices, without waiting."""
 
         def put_one(x: np.ndarray) -> jax.Array:
             if self.mode == "pmap":
-                x = x.reshape(self.mesh.size, -1, *x.shape[1:])
-            return jax.make_array_from_process_local_data(self.split, x)
+                x = x.reshape(*x.shape[:axis], self.mesh.size, -1, *x.shape[axis + 1 :])
+                return jax.make_array_from_process_local_data(self.split(), np.moveaxis(x, axis, 0))
+            return jax.make_array_from_process_local_data(self.split(axis), x)
 
         return jax.tree.map(put_one, batch)
 
-    def compile(self, step: Callable) -> Callable:
-        """Compiles `step(state, batch) -> replicated outputs`, which consumes its state."""
+    def place(self, rows: np.ndarray, sharding: NamedSharding) -> jax.Array:
+        """Brings an array that every process can read to where it belongs, padded to fit there.
+
+        On CPU nothing is copied where memory is aligned: a memory map stays one.
+        """
+        num = len(rows)
+        padded = num if sharding.is_fully_replicated else -(-num // self.mesh.size) * self.mesh.size
+
+        def part(index: tuple[slice, ...]) -> np.ndarray:
+            start, stop, _ = index[0].indices(padded)
+            x = rows[start:stop]
+            lack = np.zeros((stop - start - len(x), *rows.shape[1:]), rows.dtype)
+            return np.concatenate([x, lack]) if len(lack) else x
+
+        return jax.make_array_from_callback((padded, *rows.shape[1:]), sharding, part)
+
+    def compile(self, step: Callable, axis: int = 0, data: Sequence[jax.Array] = ()) -> Callable:
+        """Compiles `step(state, batch, *data) -> replicated outputs`, which consumes its state.
+
+        The batch is split along `axis`; `data` stays where it lies.
+        """
         if self.mode == "pmap":
-            devices = list(self.mesh.devices)
             return jax.pmap(
-                step, AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=0, devices=devices
+                step,
+                AXIS,
+                in_axes=(None, 0, *(None for _ in data)),
+                out_axes=None,
+                donate_argnums=0,
+                devices=list(self.mesh.devices),
             )
         return jax.jit(
             step,
-            in_shardings=(self.replicated, self.split),
+            in_shardings=(self.replicated, self.split(axis), *(x.sharding for x in data)),
             out_shardings=self.replicated,
             donate_argnums=0,
             compiler_options=compiler_options(),

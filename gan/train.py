@@ -14,13 +14,14 @@ import numpy as np
 from gan import logs, workdir
 from gan.checkpoint import Checkpoints
 from gan.config import Config, validate
-from gan.data import feed
 from gan.data.attributes import AttributeTable
+from gan.data.feed import indices, open_feed
 from gan.data.prepare import prepare
+from gan.data.source import SPLITS
 from gan.data.store import Store
 from gan.errors import ConfigError, DataError, Diverged, Preempted
 from gan.logs import log
-from gan.parallel import Parallel, compile_once, prefetch
+from gan.parallel import Parallel, compile_once
 from gan.pictures import grid, write_png
 from gan.sampler import AttributeGrid, Sampler
 from gan.state import TrainState
@@ -29,8 +30,10 @@ from gan.step import TrainMetrics, abstract_state, build, init_state, train_step
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-def train(config: Config, folder: Path) -> TrainState:
+def train(config: Config, folder: Path, verify: bool = False) -> TrainState:
     """Trains up to `config.steps`, going on from the newest checkpoint in `folder` if there is one.
+
+    A new run compares the checksums of the pictures that it trains on; `verify` those of all.
 
     Raises Preempted (saved) on SIGTERM or Ctrl-C, Diverged where a number is no longer finite.
     """
@@ -43,7 +46,8 @@ def train(config: Config, folder: Path) -> TrainState:
         workdir.check_same_run(config, folder)
         stack.enter_context(logs.to_file(folder / "log.txt"))
         stop = stack.enter_context(Stop())
-        store = prepare(config.data, verify=True)["train"]
+        new = not (folder / "checkpoints").exists()
+        store = prepare(config.data, SPLITS if verify else SPLITS[:new])["train"]
         table = remember(store, folder)
         workdir.write_config(config, folder)
         checkpoints = stack.enter_context(
@@ -74,26 +78,36 @@ def loop(
         log.info("Nothing to do. To go on, raise config.steps above %d.", start)
         return state
     if start == 0:
-        first = feed.indices(config.seed, 0, 64, len(store.images))
-        write_png(folder / "reals.png", grid(store.images[first], 8))
+        reals = store.images[indices(config.seed, 0, 64, len(store.images))]
+        write_png(folder / "reals.png", grid(reals, 8))
 
-    step_call = parallel.compile(functools.partial(train_step, gan))
+    batch_size = config.data.batch_size * config.d_steps
+    feed = open_feed(
+        config.data.feed,
+        store,
+        parallel,
+        seed=config.seed,
+        batch=batch_size,
+        steps_per_call=config.steps_per_call,
+    )
+    log.info("Feed: %s", feed.text)
+    step_call = feed.compile(functools.partial(train_step, gan))
     merge = jax.jit(TrainMetrics.merge, donate_argnums=0)
     draw_sheet = AttributeGrid(Sampler(gan, table), table)
-    batch_size = config.data.batch_size * config.d_steps
-    rows = parallel.rows(batch_size)
-    stream = feed.stream(store, seed=config.seed, batch=batch_size, start=start, rows=rows)
+    every = (config.log_every, config.sample_every, config.checkpoint_every)
     metrics, saved = None, start
     with logs.MetricsWriter(folder, start) as writer:
         clock = Clock(writer.seconds, start)
         stop.awaited = True
-        for step, batch in enumerate(prefetch(stream, parallel.put), start + 1):
+        first = True
+        for step, batch in feed.calls(start, config.steps, every):
             with jax.transfer_guard("disallow"):  # Nothing here may wait for the host.
                 state, update = step_call(state, batch)
             metrics = update if metrics is None else merge(metrics, update)
-            if step == start + 1:
+            if first:
                 jax.block_until_ready(state)
                 clock.compiled(step)
+                first = False
             last = step == config.steps or bool(stop.name)
 
             if step % config.log_every == 0 or last:

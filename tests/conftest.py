@@ -1,6 +1,7 @@
 """Tests run on four CPU devices, with shapes checked, and JAX strict."""
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import jax
@@ -23,6 +24,7 @@ install_import_hook([f"gan.{name}" for name in CHECKED], "beartype.beartype")
 
 import tiny  # noqa: E402, the hook must be there first
 
+from gan import main  # noqa: E402
 from gan.data.prepare import prepare  # noqa: E402
 from gan.train import train  # noqa: E402
 
@@ -42,3 +44,22 @@ def finished(faces_cache, tmp_path_factory):
     config = tiny.get_config()
     config.data.cache_dir = str(faces_cache)
     return train(config, folder), folder
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs the command in this process: exit code and what it printed."""
+
+    def run(*options: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["gan.main", *options])
+        monkeypatch.setattr(main, "_start_jax", lambda: None)
+        monkeypatch.delitem(sys.modules, "config_config", raising=False)  # The last one's code.
+        code = 0
+        try:
+            main.main()
+        except SystemExit as stop:
+            code = stop.code
+        out, err = capsys.readouterr()
+        return code, out + err
+
+    return run

@@ -51,3 +51,13 @@ def write_celeba(
         for number, member in enumerate(MEMBERS):
             (root / "img_align_celeba" / member).write_bytes(picture(number, *frame))
     return root
+
+
+def zip_folder(root: Path, top: str = "") -> Path:
+    """All of the folder in one new zip beside it, under the folder `top` of that zip."""
+    path = root.with_suffix(".zip")
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(root.rglob("*")):
+            if file.is_file():
+                archive.write(file, Path(top) / file.relative_to(root))
+    return path

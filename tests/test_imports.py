@@ -10,8 +10,8 @@ import pytest
 FLOORS = [
     {"errors", "lazy", "state"},
     {"config"},
-    {"losses", "augment", "parallel", "networks"},
-    {"logs", "pictures", "data", "metrics"},
+    {"losses", "augment", "parallel", "pictures", "networks"},
+    {"logs", "data", "metrics"},
     {"checkpoint", "workdir"},
     {"step"},
     {"sampler"},

@@ -16,25 +16,6 @@ from gan.logs import read_rows
 CONFIG = f"--config={Path(__file__).parent / 'tiny.py'}"
 
 
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Runs the command in this process: exit code and what it printed."""
-
-    def run(*options: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["gan.main", *options])
-        monkeypatch.setattr(main, "_start_jax", lambda: None)
-        monkeypatch.delitem(sys.modules, "config_config", raising=False)  # The last one's code.
-        code = 0
-        try:
-            main.main()
-        except SystemExit as stop:
-            code = stop.code
-        out, err = capsys.readouterr()
-        return code, out + err
-
-    return run
-
-
 MISTAKES = {
     ("--confg=x",): "--confg: no such option. Did you mean 'config'?",
     (CONFIG, "--config.stepz=3"): "--config.stepz: no such setting. Did you mean 'config.steps'?",
@@ -53,6 +34,9 @@ MISTAKES = {
     (CONFIG, "--workdir=w", "--dry_run", "--config.loss=hing"): "Did you mean 'hinge'?",
     (CONFIG, "--workdir=w", "--dry_run", "--config.data.source=face"): "Did you mean 'faces'?",
     ("--mode=prepare",): "--mode=prepare needs --config=FILE",
+    (CONFIG, "--mode=export"): "--mode=export needs --out=FOLDER",
+    (CONFIG, "--workdir=w", "--file_format=x"): "--file_format goes with --mode=export",
+    (CONFIG, "--mode=evaluate", "--workdir=w", "--verify"): "goes with --mode=train or prepare",
 }
 
 

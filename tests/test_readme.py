@@ -30,7 +30,7 @@ def test_every_python_command_runs(finished, tmp_path, monkeypatch):
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "quickstart").symlink_to(finished[1])  # What launch/local.sh trained.
     commands = [line for line in COMMANDS if line.startswith("python")]
-    assert len(commands) == 5
+    assert len(commands) == 6
     for line in commands:
         arguments = shlex.split(line)
         assert arguments[:3] == ["python", "-m", "gan.main"]
@@ -55,5 +55,5 @@ def test_the_other_commands_are_launchers_that_exist():
 def test_files_that_the_readme_links_to_exist():
     links = [part.split(")")[0] for part in TEXT.split("](")[1:]]
     assert len(links) >= 3
-    for link in links:
+    for link in (link for link in links if not link.startswith("#")):
         assert (ROOT / link).exists(), link

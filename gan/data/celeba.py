@@ -1,26 +1,45 @@
 """CelebA in its official layout (Liu et al. 2015, "Deep Learning Face Attributes in the Wild").
 
     list_attr_celeba.txt       202599 / names / 000001.jpg -1 1 ...
-    list_eval_partition.txt    000001.jpg 0       (0 train, 1 validation, 2 test)
+    list_eval_partition.txt    000001.jpg 0       (0 train, 1 validation, 2 test; may be missing)
     identity_CelebA.txt        000001.jpg 2880    (may be missing)
     img_align_celeba.zip       or the unpacked folder img_align_celeba/
 
-Any subset of the pictures and any size of the same frame is read. Each fault is named by file and
-line or member; nothing is repaired or left out in silence.
+in a folder, or all of it in one zip. Any subset of the pictures and any size of the same frame is
+read. What the layouts of CelebA have in common is here too: `find_pictures`, `make_source`.
 """
 
 import functools
 import hashlib
-import re
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from gan.config import Data
-from gan.data.archive import Archive, first_few, from_folder, from_zip, jpeg_shape
-from gan.data.source import Source, Split
-from gan.errors import ConfigError, DataError, nearest
+from gan.data import celeba_text
+from gan.data.celeba_files import FRAME as FRAME
+from gan.data.celeba_files import MAX_SCALE as MAX_SCALE
+from gan.data.celeba_files import (
+    PICTURE,
+    Pictures,
+    find_pictures,
+    first_size,
+    frame_of,
+    join,
+    locate,
+    open_data,
+    require,
+    top_folder,
+)
+from gan.data.celeba_text import Table
+from gan.data.files import MAX_TEXT, Files, Folder, first_few, open_files
+from gan.data.source import SPLITS, Source, Split, hash_splits, match
+from gan.errors import DataError, nearest
+
+log = logging.getLogger("gan")
 
 # fmt: off
 ATTRIBUTES = (
@@ -33,253 +52,198 @@ ATTRIBUTES = (
     "Wearing_Necktie", "Young",
 )
 # fmt: on
-SPLITS = ("train", "validation", "test")
-PICTURE = re.compile(r"[0-9]{6}\.jpg")
-NUMBER = re.compile(r"[0-9]{1,9}")
-FRAME = (218, 178)  # Height, width of the official pictures.
-MAX_SCALE = 4  # Larger frames are refused: one picture of 20,000 x 20,000 would fill the memory.
+PICTURES = "img_align_celeba"
+ATTRIBUTE_FILE = "list_attr_celeba.txt"
+PARTITION_FILE = "list_eval_partition.txt"
+IDENTITY_FILE = "identity_CelebA.txt"
 FOLDERS = ("", "Anno", "Eval", "Img")  # Flat, or in the folders of the authors' drive.
+HOW_TO_GET = (
+    "Its authors (Liu et al., Multimedia Laboratory of the Chinese University of Hong Kong) offer "
+    "CelebA for non-commercial research on their page 'Large-scale CelebFaces Attributes (CelebA) "
+    "Dataset'; nothing is downloaded here."
+)
+
+
+class Labels(NamedTuple):
+    """How to read each file of labels; None where there is none."""
+
+    attributes: Callable[[], Table]
+    partition: Callable[[], Table] | None  # 0 train, 1 validation, 2 test.
+    identity: Callable[[], Table] | None
 
 
 def source(config: Data) -> Source:
-    """The data set in the folder `config.path`; DataError names what is wrong and where."""
-    if config.path is None:
-        raise ConfigError(
-            "config.data.path is not given: source 'celeba' needs a folder with "
-            "img_align_celeba.zip, list_attr_celeba.txt and list_eval_partition.txt, given by "
-            "--config.data.path=FOLDER. Its authors (Liu et al., Multimedia Laboratory of the "
-            "Chinese University of Hong Kong) offer CelebA for non-commercial research on their "
-            "page 'Large-scale CelebFaces Attributes (CelebA) Dataset'; nothing is downloaded here."
+    """The data set in the folder or zip `config.path`; DataError names what is wrong and where."""
+    files = open_data(
+        config,
+        "celeba",
+        f"{PICTURES}.zip, {ATTRIBUTE_FILE} and {PARTITION_FILE}",
+        HOW_TO_GET,
+    )
+    folders = layout_folders(files)
+    attributes = require(files, ATTRIBUTE_FILE, folders)
+    partition = locate(files, PARTITION_FILE, folders)
+    identity = locate(files, IDENTITY_FILE, folders)
+    pictures = find_pictures(files, [join(folder, PICTURES) for folder in folders])
+    return make_source(
+        "celeba",
+        f"CelebA's official files in {files.path}",
+        names_of(files, attributes),
+        Labels(
+            functools.partial(celeba_text.parse_attributes, files, attributes, PICTURE),
+            partition
+            and functools.partial(
+                celeba_text.parse_numbers, files, partition, PICTURE, len(SPLITS)
+            ),
+            identity and functools.partial(celeba_text.parse_numbers, files, identity, PICTURE),
+        ),
+        [files.read(name, MAX_TEXT) if name else b"" for name in (attributes, partition, identity)],
+        pictures,
+        first_size(pictures, frame_of, config.on_bad),
+        config.on_bad,
+    )
+
+
+def recognise(path: Path) -> bool:
+    """Whether the official layout lies there. Opens no zip of pictures within a folder."""
+    try:
+        files = open_files(path)
+        folders = layout_folders(files)
+        return locate(files, ATTRIBUTE_FILE, folders) is not None and any(
+            locate(files, name, folders) for name in (PICTURES, f"{PICTURES}.zip")
         )
-    root = Path(config.path).expanduser()
-    files = {
-        "attributes": require(root, "list_attr_celeba.txt"),
-        "partition": require(root, "list_eval_partition.txt"),
-        "identity": locate(root, "identity_CelebA.txt"),
-    }
-    pictures = find_pictures(root)
+    except (OSError, ValueError):  # DataError is one.
+        return False
+
+
+def layout_folders(files: Files) -> list[str]:
+    """Where the files may lie."""
+    top = top_folder(files)
+    return [join(top, folder) for folder in FOLDERS]
+
+
+def make_source(
+    name: str,
+    layout: str,
+    attribute_names: tuple[str, ...],
+    labels: Labels,
+    contents: Sequence[bytes],
+    pictures: Pictures,
+    size: tuple[int, int],
+    on_bad: str,
+    framed: bool = True,
+) -> Source:
+    """A `Source` of JPEG files whose labels are in `Table`s by the names of the pictures.
+
+    `contents` is of all that the labels are read from, empty for files that are not there: with
+    the stamps of the pictures it makes the fingerprint. `size` is height, width of the first
+    picture, which with `framed` all must have. `layout` begins the line `found`.
+    """
     digest = hashlib.sha256(repr(sorted(pictures.stamps.items())).encode())
-    for file in files.values():
-        digest.update(hashlib.sha256(read_bytes(file) if file else b"").digest())
-    frame = frame_of(pictures, min(pictures.stamps))
-    splits = functools.cache(
-        functools.partial(read_splits, **files, pictures=pictures, frame=frame)
-    )
+    for content in contents:
+        digest.update(hashlib.sha256(content).digest())
+    kind = "the folder" if isinstance(pictures.files, Folder) else "the zip"
+    if labels.partition:
+        how = "official splits"
+    elif labels.identity:
+        how = "no official splits, so split by identity"
+    else:
+        how = "no official splits, so split by file (one person may be in several splits)"
+    splits = functools.cache(functools.partial(make_splits, labels, pictures, on_bad))
     return Source(
-        name="celeba",
+        name=name,
+        found=f"{layout}: {len(pictures.stamps):,} pictures of {size[1]} x {size[0]} in {kind} "
+        f"{pictures.place()}; {how}; {'with' if labels.identity else 'without'} identities",
         fingerprint=digest.hexdigest(),
-        attribute_names=read_names(files["attributes"]),
-        splits={name: lambda name=name: splits()[name] for name in SPLITS},
-        frame=frame,
+        attribute_names=attribute_names,
+        splits={split: lambda split=split: splits()[split] for split in SPLITS},
+        formats=("JPEG",),
+        frame=size if framed else None,
     )
 
 
-def read_splits(
-    attributes: Path,
-    partition: Path,
-    identity: Path | None,
-    pictures: Archive,
-    frame: tuple[int, int],
-) -> dict[str, Split]:
-    """All that the files say, once it is sure that they are of the same pictures."""
-    labels = parse_attributes(attributes)
-    numbers = parse_numbers(partition, below=len(SPLITS))
-    same_pictures(attributes, labels, partition, numbers)
-    people = dict.fromkeys(labels, -1)
-    if identity is not None:
-        people = parse_numbers(identity)
-        same_pictures(attributes, labels, identity, people)
-    same_pictures(attributes, labels, pictures.path, pictures.stamps)
+def make_splits(labels: Labels, pictures: Pictures, on_bad: str) -> dict[str, Split]:
+    """All that the labels say, once it is sure that they are of the same pictures."""
+    attributes = labels.attributes()
+    partition = labels.partition and labels.partition()
+    identity = labels.identity and labels.identity()
+    names, left_out = list(attributes.rows), {}
+    for table in (partition, identity):
+        if table is not None:
+            names, lost = match(attributes.where, names, table.where, table.rows, on_bad)
+            reasons = {n: f"not in {table.where}" for n, _ in lost if n in attributes.rows}
+            left_out = reasons | left_out  # The first reason stays.
+    labelled = set(names)
+    names, lost = match(attributes.where, names, pictures.place(), pictures.stamps, on_bad)
+    left_out = dict(lost) | left_out
+    if not names:
+        raise DataError(
+            f"{pictures.place()}: not one of its {len(pictures.stamps):,} pictures has a row in "
+            f"each file of labels; {attributes.where} has {first_few(list(attributes.rows))}. All "
+            "have to be of the same download."
+        )
+    people = identity.of(names) if identity else np.full(len(names), -1)
+    rows = {}
+    if partition:
+        numbers = partition.of(names)
+        rows = {split: np.flatnonzero(numbers == i) for i, split in enumerate(SPLITS)}
+    if left_out and not all(map(len, rows.values())):  # The first so many are all of one split.
+        log.warning(
+            "%s: no picture that is there is of split %s, so they are split anew by %s.",
+            partition.where,
+            " or ".join(split for split, members in rows.items() if not len(members)),
+            "identity" if identity else "file",
+        )
+        partition = None
+    if not partition:
+        rows = hash_splits([str(person) for person in people] if identity else names)
+    bad = {split: [] for split in SPLITS}
+    for name, reason in left_out.items():
+        number = int(partition.of([name])[0]) if partition and name in labelled else 0
+        bad[SPLITS[number]].append((pictures.where(name), reason))
     splits = {}
-    for number, name in enumerate(SPLITS):
-        members = [member for member in labels if numbers[member] == number]
+    for number, split in enumerate(SPLITS):
+        members = [names[row] for row in rows[split]]
         if not members:
             raise DataError(
-                f"{partition}: no picture has the number {number} ({name}), but each of "
-                "0 (train), 1 (validation) and 2 (test) needs some."
+                f"{partition.where}: no picture has the number {number} ({split}), but each of "
+                "0 (train), 1 (validation) and 2 (test) needs some. Without that file they are "
+                "split by identity, or by picture."
             )
-        splits[name] = Split(
-            attributes=np.stack([labels[member] for member in members]),
-            identity=np.array([people[member] for member in members], np.int32),
-            read=reader(pictures, members, frame),
-            names=[f"{pictures.path.name}: {member}" for member in members],
+        splits[split] = Split(
+            attributes=attributes.of(members),
+            identity=people[rows[split]].astype(np.int32),
+            names=[pictures.where(member) for member in members],
+            read=functools.partial(read_member, pictures, members),
+            left_out=bad[split],
         )
     return splits
 
 
-def locate(root: Path, name: str) -> Path | None:
-    """Where `name` lies under `root`, or None."""
-    paths = (root / folder / name for folder in FOLDERS)
-    return next((path for path in paths if path.exists()), None)
+def read_member(pictures: Pictures, members: Sequence[str], index: int) -> bytes:
+    """`Split.read` of these members."""
+    return pictures.files.read(pictures.path(members[index]))
 
 
-def require(root: Path, name: str, or_else: str = "") -> Path:
-    """Where `name` lies under `root`; DataError says what lies there instead."""
-    path = locate(root, name)
-    if path is not None:
-        return path
-    if not root.is_dir():
-        what = "is a file, not a folder" if root.exists() else "does not exist"
-        beside = [path.name for path in root.parent.glob("*")]
-        raise DataError(
-            f"config.data.path={str(root)!r} {what}; give the folder that holds {name}."
-            f"{nearest(root.name, beside)}"
-        )
-    there = sorted(path.name for folder in FOLDERS for path in (root / folder).glob("*"))
-    raise DataError(
-        f"{root}: {name}{or_else} is not there (nor in its folders Anno, Eval and Img). There lie "
-        f"{first_few(there)}.{nearest(name, there)} Put it there under its official name."
-    )
+def names_of(files: Files, name: str) -> tuple[str, ...]:
+    """The attributes that a text file has; DataError where they are misspelt."""
+    head = celeba_text.read_head(files, name)
+    return check_names(f"{files.where(name)}, line {head.first - 1}", head.names)
 
 
-def find_pictures(root: Path) -> Archive:
-    """The zip if there is one (its checksums tell damage), or else the unpacked folder."""
-    folder = locate(root, "img_align_celeba")
-    if folder is not None and locate(root, "img_align_celeba.zip") is None:
-        return from_folder(folder, PICTURE)
-    path = require(root, "img_align_celeba.zip", " or the unpacked folder img_align_celeba")
-    return from_zip(path, "img_align_celeba/", PICTURE)
-
-
-def read_names(file: Path) -> tuple[str, ...]:
+def check_names(where: str, names: tuple[str, ...]) -> tuple[str, ...]:
     """The names of the attributes. Official ones are all there or none: others may be one's own."""
-    lines = read_lines(file)
-    if len(lines) < 3:
-        raise DataError(f"{file}: {len(lines)} lines, where count, names and rows should stand.")
-    if not NUMBER.fullmatch(lines[0].strip()):
-        raise DataError(
-            f"{file}, line 1: {lines[0][:80]!r} should be the number of pictures. If that line "
-            f"was deleted, put it back: {len(lines) - 1}, if all rows are there."
-        )
-    names = tuple(lines[1].split())
     repeated = {name for name in names if names.count(name) > 1}
     if repeated:
-        raise DataError(f"{file}, line 2: {first_few(sorted(repeated))} stands there twice.")
+        raise DataError(f"{where}: {first_few(sorted(repeated))} stands there twice.")
     missing = [name for name in ATTRIBUTES if name not in names]
     unknown = [name for name in names if name not in ATTRIBUTES]
     if len(missing) == len(ATTRIBUTES):
         return names
     if unknown:
         raise DataError(
-            f"{file}, line 2: {unknown[0]!r} is not an attribute of CelebA."
-            f"{nearest(unknown[0], missing)}"
+            f"{where}: {unknown[0]!r} is not an attribute of CelebA.{nearest(unknown[0], missing)}"
         )
     if missing:
-        raise DataError(f"{file}, line 2: {first_few(missing)} is missing of CelebA's attributes.")
+        raise DataError(f"{where}: {first_few(missing)} is missing of CelebA's attributes.")
     return names
-
-
-def parse_attributes(file: Path) -> dict[str, np.ndarray]:
-    """uint8 [a] of 0 | 1 for each picture, in the file's order."""
-    lines = read_lines(file)
-    attributes = {}
-    for number, member, values in rows(file, lines, first=3, columns=len(lines[1].split())):
-        used = set(values)
-        if not (used <= {"-1", "1"} or used <= {"0", "1"}):
-            wrong = next((v for v in values if v not in ("-1", "0", "1")), None)
-            what = f"the value {wrong!r}" if wrong else "-1 and 0 in one row"
-            raise DataError(f"{file}, line {number}: {what}; each value is -1 or 1 (or 0 or 1).")
-        attributes[member] = np.array([value == "1" for value in values], np.uint8)
-    if len(attributes) != int(lines[0]):
-        raise DataError(
-            f"{file}, line 1: says {int(lines[0])} pictures, but {len(attributes)} rows follow. "
-            "The file was cut or put together; fetch it again, or correct line 1 if it was meant."
-        )
-    return attributes
-
-
-def parse_numbers(file: Path, below: int = 10**9) -> dict[str, int]:
-    """One whole number from 0 to below `below` for each picture."""
-    numbers = {}
-    for number, member, (value,) in rows(file, read_lines(file), first=1, columns=1):
-        if not NUMBER.fullmatch(value) or int(value) >= below:
-            raise DataError(
-                f"{file}, line {number}: {value[:80]!r} should be a whole number from 0 to "
-                f"{below - 1:,}."
-            )
-        numbers[member] = int(value)
-    return numbers
-
-
-def read_lines(file: Path) -> list[str]:
-    """The lines of a text file whose lines end in LF or CRLF, without empty ones at the end."""
-    try:
-        text = read_bytes(file).decode()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}, byte {error.start}: this is not a text file.") from None
-    return text.rstrip().replace("\r\n", "\n").split("\n")
-
-
-def read_bytes(file: Path) -> bytes:
-    """All of a file."""
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise DataError(f"{file} cannot be read: {error.strerror}.") from error
-
-
-def rows(
-    file: Path, lines: list[str], first: int, columns: int
-) -> Iterator[tuple[int, str, list[str]]]:
-    """Yields (line number, picture, values) from line number `first` on."""
-    seen = {}
-    for number, line in enumerate(lines[first - 1 :], start=first):
-        member, *values = line.split() or [""]
-        if not PICTURE.fullmatch(member):
-            raise DataError(f"{file}, line {number}: {member[:80]!r} should be like '000001.jpg'.")
-        if len(values) != columns:
-            raise DataError(
-                f"{file}, line {number}: {len(values)} values follow {member}, not {columns}."
-            )
-        if member in seen:
-            raise DataError(
-                f"{file}, line {number}: {member} stands there a second time, after line "
-                f"{seen[member]}."
-            )
-        seen[member] = number
-        yield number, member, values
-
-
-def same_pictures(file: Path, ours: dict, other_file: Path, others: dict) -> None:
-    """DataError with the first few that only one of the two has."""
-    for here, mine, there, theirs in (
-        (file, ours, other_file, others),
-        (other_file, others, file, ours),
-    ):
-        lost = sorted(mine.keys() - theirs.keys())
-        if lost:
-            raise DataError(
-                f"{there}: {len(lost)} of the {len(mine)} pictures in {here.name} are not in it: "
-                f"{first_few(lost)}. Both have to be of the same download."
-            )
-
-
-def frame_of(pictures: Archive, member: str) -> tuple[int, int]:
-    """Height and width of the set, from its first picture: the official ones or in proportion."""
-    height, width, _ = jpeg_shape(pictures.read(member), f"{pictures.path}: {member}")
-    expected = width * FRAME[0] / FRAME[1]
-    if abs(height - expected) >= 1 or height > MAX_SCALE * FRAME[0]:
-        raise DataError(
-            f"{pictures.path}: {member} is {width} x {height}; aligned pictures are 178 x 218, or "
-            f"smaller or larger in proportion (at most {MAX_SCALE} times)."
-        )
-    return height, width
-
-
-def reader(pictures: Archive, members: list[str], frame: tuple[int, int]) -> Callable[[int], bytes]:
-    """`Split.read` of these members, which checks what can be seen without decoding."""
-
-    def read(index: int) -> bytes:
-        where = f"{pictures.path}: {members[index]}"
-        data = pictures.read(members[index])
-        height, width, channels = jpeg_shape(data, where)
-        if (height, width) != frame:
-            raise DataError(
-                f"{where} is {width} x {height}, but the set's first picture is "
-                f"{frame[1]} x {frame[0]}."
-            )
-        if channels not in (1, 3):
-            raise DataError(f"{where} has {channels} colour channels, not 3 (or 1: grey).")
-        return data
-
-    return read

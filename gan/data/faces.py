@@ -5,12 +5,17 @@ size, in any order. Attributes and identities are the same on every device; ages
 may differ between devices in the last bit, and a few pixels by a level or two.
 """
 
+import functools
+import hashlib
 from functools import partial
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
+from gan.config import Data
 from gan.data.faces_render import render
 from gan.data.faces_sample import (
     ATTRIBUTES,
@@ -22,6 +27,7 @@ from gan.data.faces_sample import (
     sample,
     valid,
 )
+from gan.data.source import Source, Split
 
 __all__ = [
     "ATTRIBUTES",
@@ -37,12 +43,14 @@ __all__ = [
     "draw",
     "render",
     "sample",
+    "source",
     "split_indices",
     "traits",
     "valid",
 ]
 
 VERSION: int = 1  # Raised whenever a label or a pixel changes.
+SEED = 0  # Of the set to train with: one for all runs, whatever their own seed.
 
 
 class Labels(NamedTuple):
@@ -95,3 +103,33 @@ def split_indices(num_train: int) -> dict[str, range]:
         splits[name] = range(start, start + size)
         start += -(-size // IMAGES_PER_IDENTITY) * IMAGES_PER_IDENTITY
     return splits
+
+
+def source(config: Data) -> Source:
+    """`config.num_faces` drawn faces to train with, and those of other people to hold out."""
+    parts = split_indices(config.num_faces)
+
+    @functools.cache  # All at once, so that it compiles once.
+    def labels() -> Labels:
+        return describe(SEED, jnp.arange(max(part.stop for part in parts.values())))
+
+    def load(part: range) -> Split:
+        def draw_part(index: np.ndarray, image_size: int) -> np.ndarray:
+            return np.asarray(draw(SEED, part.start + jnp.asarray(index), image_size).image)
+
+        rows = slice(part.start, part.stop)
+        return Split(
+            attributes=np.asarray(labels().attributes)[rows],
+            identity=np.asarray(labels().identity, np.int32)[rows],
+            draw=draw_part,
+        )
+
+    inputs = f"{VERSION} {SEED} {parts}"
+    return Source(
+        name="faces",
+        found=f"{len(parts['train']):,} rendered faces to train with.",
+        fingerprint=hashlib.sha256(inputs.encode()).hexdigest(),
+        attribute_names=tuple(ATTRIBUTES),
+        splits={name: partial(load, part) for name, part in parts.items()},
+        drawn=True,
+    )

@@ -1,20 +1,32 @@
-"""Which examples come at which step, and how they get there.
+"""Which examples come at which step, and how they reach the devices.
 
 The order is a pure function of (seed, step): nothing of it is saved, resuming is exact, and it does
-not depend on how many processes take their share.
+not depend on how many processes take their share, nor on which of the two feeds brings them:
+
+    Resident   the whole store lies in the devices' memory; only indices travel
+    Stream     rows of the memory-mapped store are gathered by tf.data and travel
 """
 
 import functools
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+import jax
 import numpy as np
-from jaxtyping import Int64
+from jax import lax
+from jaxtyping import Array, Int32, Int64, UInt8
 
 from gan.data.store import Store
 from gan.lazy import tensorflow
+from gan.parallel import Parallel, prefetch
 from gan.state import Batch
 
-PARALLEL = 4  # Batches gathered at the same time, so that waiting for a disk overlaps.
+WORKERS = 4  # Batches gathered at the same time, so that waiting for a disk overlaps.
+SHARE = 0.4  # Of a device's free memory that a resident store may take; the rest is the step's.
+STEPS_PER_CALL = 25  # A divisor of the usual intervals. On CPU a scan is 14 times slower than one.
+KINDS = ("auto", "resident", "stream")
+Span = tuple[int, int]  # Steps done before a call, and after it.
 
 
 @functools.lru_cache(maxsize=2)  # A batch may straddle two epochs.
@@ -35,8 +47,49 @@ def indices(seed: int, step: int, batch: int, n: int) -> Int64[np.ndarray, "batc
     return np.concatenate([order(seed, e, n)[max(start - e * n, 0) : stop - e * n] for e in epochs])
 
 
-def stream(store: Store, *, seed: int, batch: int, start: int, rows: slice) -> Iterator[Batch]:
-    """Endless batches from the 0-based step `start` on: the part `rows` of the `batch` examples.
+def spans(start: int, stop: int, per_call: int, every: Sequence[int]) -> Iterator[Span]:
+    """Cuts the steps from `start` to `stop` into calls of `per_call` steps, or one where they end
+    at a multiple of some `every` before that.
+
+    Where a call is cut depends on its step alone, so a resumed run makes the same calls: another
+    length is another program, which may round otherwise.
+    """
+    while start < stop:
+        end = min([(start // n + 1) * n for n in (per_call, *every)] + [stop])
+        if end - start == per_call:
+            yield start, end
+        else:
+            yield from ((step, step + 1) for step in range(start, end))
+        start = end
+
+
+class Stream:
+    """Batches gathered from the store on disk, on their way to the devices ahead of their step."""
+
+    def __init__(self, store: Store, parallel: Parallel, *, seed: int, batch: int):
+        """`batch` examples a step, over all processes; each reads only its own."""
+        self.text = f"stream: {store.images.nbytes / 1e9:.2f} GB stay on disk"
+        self.per_call = 1
+        self._store, self._parallel, self._seed, self._batch = store, parallel, seed, batch
+
+    def calls(self, start: int, stop: int, every: Sequence[int]) -> Iterator[tuple[int, Batch]]:
+        """What each call of the step needs, and the number of steps done after it."""
+        rows = self._parallel.rows(self._batch)
+        batches = stream(
+            self._store, seed=self._seed, batch=self._batch, start=start, stop=stop, rows=rows
+        )
+        steps = range(start + 1, stop + 1)
+        return zip(steps, prefetch(batches, self._parallel.put), strict=True)
+
+    def compile(self, step: Callable[[Any, Batch], tuple[Any, Any]]) -> Callable:
+        """`step(state, batch)` as a call (state, what `calls` yields); it consumes its state."""
+        return self._parallel.compile(step)
+
+
+def stream(
+    store: Store, *, seed: int, batch: int, start: int, rows: slice, stop: int = 2**62
+) -> Iterator[Batch]:
+    """Batches of the 0-based steps from `start` to `stop`: the part `rows` of the `batch` examples.
 
     uint8 arrays of NumPy; image [r s s 3], attributes [r a], for r = length of `rows`.
     """
@@ -51,6 +104,110 @@ def stream(store: Store, *, seed: int, batch: int, start: int, rows: slice) -> I
     def batch_at(step: tf.Tensor) -> Batch:
         return Batch(*tf.numpy_function(gather, [step], [tf.uint8, tf.uint8]))
 
-    steps = tf.data.Dataset.range(start, tf.int64.max)
-    batches = steps.map(batch_at, PARALLEL, deterministic=True).prefetch(PARALLEL)
+    steps = tf.data.Dataset.range(start, stop)
+    batches = steps.map(batch_at, WORKERS, deterministic=True).prefetch(WORKERS)
     return batches.as_numpy_iterator()
+
+
+class Resident:
+    """Batches gathered on the devices, where the whole store lies; several steps in one call."""
+
+    def __init__(
+        self,
+        store: Store,
+        parallel: Parallel,
+        *,
+        seed: int,
+        batch: int,
+        per_call: int,
+        sharded: bool = False,
+    ):
+        """Brings the store to the devices: all of it to each, or `sharded`, to each its rows."""
+        self.text = f"resident: {store.images.nbytes / 1e9:.2f} GB"
+        if sharded:
+            self.text += f", a share on each of {parallel.mesh.size} devices"
+        self.per_call = per_call
+        self._parallel, self._seed, self._batch = parallel, seed, batch
+        self._num, self._shape = len(store.images), store.images.shape[1:]
+        place = parallel.by_rows if sharded else parallel.replicated
+        # Flat: with 3 channels last, a TPU would pad each pixel to 128.
+        self._data = tuple(
+            parallel.place(rows.reshape(self._num, -1), place)
+            for rows in (store.images, store.attributes)
+        )
+
+    def calls(self, start: int, stop: int, every: Sequence[int]) -> Iterator[tuple[int, Array]]:
+        """What each call of the step needs, and the number of steps done after it."""
+        mine = self._parallel.rows(self._batch)
+
+        def put(span: Span) -> tuple[int, Array]:
+            rows = [indices(self._seed, s, self._batch, self._num)[mine] for s in range(*span)]
+            return span[1], self._parallel.put(np.stack(rows).astype(np.int32), axis=1)
+
+        per_call = min(self.per_call, *every)
+        return prefetch(spans(start, stop, per_call, every), put)
+
+    def compile(self, step: Callable[[Any, Batch], tuple[Any, Any]]) -> Callable:
+        """`step(state, batch)` as a call (state, what `calls` yields); it consumes its state."""
+        call = self._parallel.compile(functools.partial(self._call, step), 1, self._data)
+        return lambda state, rows: call(state, rows, *self._data)
+
+    def _call(
+        self,
+        step: Callable[[Any, Batch], tuple[Any, Any]],
+        state: Any,
+        rows: Int32[Array, "k b"],
+        images: UInt8[Array, "n p"],
+        attributes: UInt8[Array, "n a"],
+    ) -> tuple[Any, Any]:
+        def one(state: Any, rows: Int32[Array, "b"]) -> tuple[Any, Any]:
+            image, labels = (x.at[rows].get(mode="promise_in_bounds") for x in (images, attributes))
+            return step(state, Batch(image.reshape(-1, *self._shape), labels))
+
+        if rows.shape[0] == 1:
+            return one(state, rows[0])
+        state, updates = lax.scan(one, state, rows)
+        return state, updates.reduce()
+
+
+def open_feed(
+    kind: str, store: Store, parallel: Parallel, *, seed: int, batch: int, steps_per_call: int = 0
+) -> Resident | Stream:
+    """The feed of this `kind`; "auto" is resident where the store fits, which `text` explains.
+
+    `batch` is the number of examples a step, over all devices.
+    """
+    size, free = store.images.nbytes + store.attributes.nbytes, free_memory()
+    if jax.process_count() > 1:  # All have to come to the same end.
+        from jax.experimental import multihost_utils
+
+        free = int(multihost_utils.process_allgather(np.float32(free)).min())
+    room = SHARE * free
+    whole = size <= room
+    # Rows on several devices meet in XLA's communication, which pmap's slices do not see.
+    sharded = not whole and parallel.mode == "jit" and size <= room * parallel.mesh.size
+    if kind == "stream" or (kind == "auto" and not whole and not sharded):
+        feed = Stream(store, parallel, seed=seed, batch=batch)
+    else:
+        cpu = jax.default_backend() == "cpu"
+        per_call = steps_per_call or (1 if cpu else STEPS_PER_CALL)
+        options = dict(seed=seed, batch=batch, per_call=per_call)
+        feed = Resident(store, parallel, **options, sharded=not whole and sharded)
+    feed.text += (
+        f"; {SHARE:.0%} of the {free / 1e9:.1f} GB free on a device may be taken; "
+        f"{feed.per_call} steps a call."
+    )
+    return feed
+
+
+def free_memory() -> int:
+    """Bytes that are free on the fullest device of this process."""
+    stats = [device.memory_stats() for device in jax.local_devices()]
+    if all(s and "bytes_limit" in s for s in stats):
+        return min(s["bytes_limit"] - s["bytes_in_use"] for s in stats)
+    try:
+        with open("/proc/meminfo") as file:
+            lines = dict(line.split(":") for line in file)
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError):  # Not on Linux.
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2

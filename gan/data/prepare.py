@@ -1,211 +1,182 @@
-"""From any source to stores: read, decode, crop, resize. Done once; later runs find the stores."""
+"""From any source to stores. Done once; later runs find the stores."""
 
-import functools
-import hashlib
+import dataclasses
 import logging
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from gan.config import Data
-from gan.data import celeba
-from gan.data.source import Source, Split
-from gan.data.store import Meta, Store, lock, open_store, write_store
+from gan.data import (
+    celeba,
+    celeba_kaggle,
+    celeba_parquet,
+    celeba_tfds,
+    celebamask_hq,
+    faces,
+    folder,
+    report,
+    tfds_sets,
+)
+from gan.data.build import build
+from gan.data.decode import CROPS, RESIZES, SQUARE, SQUASH
+from gan.data.source import Source
+from gan.data.store import Meta, Store, lock, open_store
 from gan.errors import ConfigError, DataError, nearest
-from gan.lazy import tensorflow
 
 log = logging.getLogger("gan")
 
-RESIZE = "bicubic-antialias"
-CHUNK = 256  # Pictures at a time; drawn ones in chunks of one size, so that it compiles once.
-FACES_SEED = 0  # Of the rendered set: one set for all runs, whatever their own seed.
+
+class Reader(NamedTuple):
+    """A way to read a layout."""
+
+    source: Callable[[Data], Source]
+    recognise: Callable[[Path], bool] | None = None  # None: it has to be asked for by name.
 
 
-class Crop(NamedTuple):
-    """A box on CelebA's frame of 218 rows and 178 columns; `bottom` and `right` are outside."""
-
-    top: int
-    left: int
-    bottom: int
-    right: int
-
-    def on(self, frame: tuple[int, int]) -> "Crop":
-        """The same box on a frame of another height and width, its edges rounded down."""
-        height, width = frame
-        return Crop(
-            self.top * height // 218,
-            self.left * width // 178,
-            self.bottom * height // 218,
-            self.right * width // 178,
-        )
-
-
-def center(side: int) -> Crop:
-    """The square of `side` pixels in the middle of the frame."""
-    top, left = (218 - side) // 2, (178 - side) // 2
-    return Crop(top, left, top + side, left + side)
-
-
-def prepare(config: Data, verify: bool = False) -> dict[str, Store]:
+def prepare(config: Data, verify: Collection[str] = (), tell: bool = False) -> dict[str, Store]:
     """All splits of the configured source; prepares what the cache does not hold yet.
 
-    `verify` reads each byte of the cache once and compares its checksum. Raises ConfigError,
-    DataError.
+    Reads each byte of the splits in `verify` and compares its checksum. With `tell`, or after
+    preparing, the share of each attribute is logged. Raises ConfigError, DataError.
     """
-    for field, known in (("source", SOURCES), ("crop", CROPS)):
+    source = find_source(config)
+    crop = crop_of(config, source)
+    made = {
+        "source": source.name,
+        "fingerprint": source.fingerprint,
+        "crop": crop,
+        "resize": "none" if source.drawn else config.resize,
+        "attribute_names": source.attribute_names,
+        "image_size": config.image_size,
+    }
+    key = (source.name, source.fingerprint[:12], crop, config.image_size, made["resize"])
+    where = Path(config.cache_dir).expanduser() / "-".join(map(str, key))
+    new = not all((where / name).exists() for name in source.splits)
+    if new:
+        with lock(where):
+            for name, load in source.splits.items():
+                if not (where / name).exists():  # Another process may have made it meanwhile.
+                    split = load()
+                    meta = Meta(split=name, num=len(split.attributes), **made)
+                    build(where / name, meta, split, source, config.on_bad)
+            stores = {name: open_store(where / name) for name in source.splits}
+            report.write(where / "prepared.png", stores["train"])
+    stores = {name: open_store(where / name, name in verify) for name in source.splits}
+    for name, store in stores.items():
+        check_store(store, made | {"split": name}, config.on_bad)
+    if new or tell:
+        log.info("%s", report.table(stores))
+        log.info("Look whether these are the faces that you meant: %s", where / "prepared.png")
+    return {name: choose(store, config.attributes) for name, store in stores.items()}
+
+
+def find_source(config: Data) -> Source:
+    """The configured source, or the one that is recognised at the path; says what it is."""
+    check_names(config)
+    names = [config.source]
+    if config.source in GROUPS:
+        if config.path is None and config.source == "auto":
+            raise ConfigError(
+                "config.data.source=auto needs a path to look at: --config.data.path=FOLDER_OR_ZIP."
+            )
+        known = GROUPS[config.source]
+        path = Path(config.path).expanduser() if config.path else None
+        names = [name for name in known if path and SOURCES[name].recognise(path)] or names
+    if names[0] not in SOURCES:
+        raise DataError(
+            f"config.data.path={config.path}: nothing there that is known: "
+            f"{', '.join(known)}. If it is one of them, name it: --config.data.source=NAME says "
+            "what is missing."
+        )
+    source = SOURCES[names[0]].source(config)
+    log.info("Data: %s", source.found)
+    return source
+
+
+def check_names(config: Data) -> None:
+    """Raises ConfigError for a source, crop or rule of resizing that does not exist."""
+    for field, known in (
+        ("source", [*SOURCES, *(name for name in GROUPS if name not in SOURCES)]),
+        ("crop", [*CROPS, SQUARE]),
+        ("resize", RESIZES),
+    ):
         name = getattr(config, field)
         if name not in known:
             raise ConfigError(
                 f"config.data.{field}={name!r} is not one of {', '.join(known)}."
                 f"{nearest(name, known)}"
             )
-    source = SOURCES[config.source](config)
-    drawn = source.frame is None
-    made = {
-        "source": source.name,
-        "fingerprint": source.fingerprint,
-        "crop": "none" if drawn else config.crop,
-        "resize": "none" if drawn else RESIZE,
-        "attribute_names": source.attribute_names,
-        "image_size": config.image_size,
-    }
-    key = f"{source.name}-{source.fingerprint[:12]}-{made['crop']}-{config.image_size}"
-    folder = Path(config.cache_dir).expanduser() / key
-    if not all((folder / name).exists() for name in source.splits):
-        with lock(folder):
-            for name, load in source.splits.items():
-                if not (folder / name).exists():  # Another process may have made it meanwhile.
-                    split = load()
-                    meta = Meta(split=name, num=len(split.attributes), **made)
-                    build(folder / name, meta, split, source.frame)
-    stores = {name: open_store(folder / name, verify) for name in source.splits}
-    for name, store in stores.items():
-        for field, value in (made | {"split": name}).items():
-            if getattr(store, field) != value:
-                raise DataError(
-                    f"{store.path}: {field} is {getattr(store, field)!r}, not {value!r}. Delete "
-                    "the folder, and it will be prepared again."
-                )
-    return stores
 
 
-def build(path: Path, meta: Meta, split: Split, frame: tuple[int, int] | None) -> None:
-    """Prepares one split and writes it."""
-    if split.draw is not None:
-        images = draw_all(split, meta.image_size)
-    else:
-        images = decode_all(split, CROPS[meta.crop].on(frame), meta.image_size)
-    images = progress(images, f"{meta.source} {meta.split}", meta.num)
-    write_store(path, meta, images, split.attributes, split.identity)
-    log.info("%s", path)
-
-
-def draw_all(split: Split, image_size: int) -> Iterator[np.ndarray]:
-    """Its pictures, as uint8 [CHUNK s s 3] and a shorter last one."""
-    num = len(split.attributes)
-    for first in range(0, num, CHUNK):
-        indices = np.minimum(np.arange(first, first + CHUNK), num - 1)
-        yield split.draw(indices, image_size)[: num - first]
-
-
-def decode_all(split: Split, crop: Crop, image_size: int) -> Iterator[np.ndarray]:
-    """Its JPEG files, cropped and resized, as uint8 [CHUNK s s 3] and a shorter last one."""
-    tf = tensorflow()
-    num = len(split.attributes)
-
-    def decode(data: tf.Tensor) -> tf.Tensor:
-        return tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
-
-    @tf.autograph.experimental.do_not_convert
-    def picture(index: tf.Tensor) -> tf.Tensor:
-        data = tf.numpy_function(lambda i: split.read(int(i)), [index], tf.string)
-        image = decode(data)[crop.top : crop.bottom, crop.left : crop.right]
-        image = tf.image.resize(image, (image_size, image_size), "bicubic", antialias=True)
-        return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
-
-    images = tf.data.Dataset.range(num).map(picture, tf.data.AUTOTUNE, deterministic=True)
-    done = 0
-    try:
-        for batch in images.batch(CHUNK).prefetch(2).as_numpy_iterator():
-            yield batch
-            done += len(batch)
-    except tf.errors.OpError:
-        # TensorFlow knows neither the file nor our exception: take the chunk again, one by one.
-        for index in range(done, min(done + CHUNK, num)):
-            data = split.read(index)
-            try:
-                decode(tf.constant(data))
-            except tf.errors.OpError as reason:
-                raise DataError(
-                    f"{split.names[index]} is no picture that can be decoded ({reason.message})."
-                ) from None
-        raise  # Nothing is wrong with the pictures.
-
-
-def progress(batches: Iterator[np.ndarray], name: str, num: int) -> Iterator[np.ndarray]:
-    """Passes the batches on; shows a bar on a terminal and logs a line each tenth elsewhere."""
-    start = time.monotonic()
-    done = 0
-    with tqdm(total=num, desc=name, unit="img", leave=False, disable=None) as bar:
-        for batch in batches:
-            yield batch
-            tenth = 10 * done // num
-            done += len(batch)
-            bar.update(len(batch))
-            if bar.disable and tenth < 10 * done // num < 10:
-                rate = done / (time.monotonic() - start)
-                left = (num - done) / rate
-                log.info("%s: %.0f %%, %.0f img/s, %.0f s left", name, 100 * done / num, rate, left)
-    seconds = time.monotonic() - start
-    log.info("%s: %d pictures in %.1f s, %.0f img/s", name, num, seconds, num / seconds)
-
-
-def rendered_faces(config: Data) -> Source:
-    """Faces that are drawn (`gan.data.faces`), `config.num_faces` of them for training."""
-    import jax.numpy as jnp
-
-    from gan.data import faces
-
-    parts = faces.split_indices(config.num_faces)
-
-    @functools.cache  # All at once, so that it compiles once.
-    def labels() -> faces.Labels:
-        return faces.describe(FACES_SEED, jnp.arange(max(part.stop for part in parts.values())))
-
-    def load(part: range) -> Split:
-        def draw(index: np.ndarray, image_size: int) -> np.ndarray:
-            index = part.start + jnp.asarray(index)
-            return np.asarray(faces.draw(FACES_SEED, index, image_size).image)
-
-        rows = slice(part.start, part.stop)
-        return Split(
-            attributes=np.asarray(labels().attributes)[rows],
-            identity=np.asarray(labels().identity, np.int32)[rows],
-            draw=draw,
+def crop_of(config: Data, source: Source) -> str:
+    """The crop that is done and stamped: CelebA's named boxes mean nothing on other frames."""
+    if source.drawn:
+        return "none"
+    if source.frame is None:
+        if config.crop not in (Data().crop, SQUARE, SQUASH):
+            raise ConfigError(
+                f"config.data.crop={config.crop!r} is a box on CelebA's aligned pictures, and "
+                f"these are others ({source.found}). Use {SQUARE!r} (the largest in the middle) or "
+                f"{SQUASH!r} (all of it, not in proportion)."
+            )
+        return SQUASH if config.crop == SQUASH else SQUARE
+    if config.crop == SQUARE:
+        raise ConfigError(
+            f"config.data.crop={SQUARE!r}: crops of CelebA have names, since their numbers do not "
+            "compare: the largest square is 'center178'."
         )
-
-    inputs = f"{faces.VERSION} {FACES_SEED} {parts}"
-    return Source(
-        name="faces",
-        fingerprint=hashlib.sha256(inputs.encode()).hexdigest(),
-        attribute_names=tuple(faces.ATTRIBUTES),
-        splits={name: functools.partial(load, part) for name, part in parts.items()},
-    )
+    return config.crop
 
 
-CROPS = {
-    "center178": center(178),
-    "center160": center(160),
-    "center140": center(140),
-    "center108": center(108),
-    "ddim128": Crop(57, 25, 185, 153),
-    "squash": Crop(0, 0, 218, 178),  # The whole picture, not in proportion.
+def check_store(store: Store, made: dict[str, object], on_bad: str) -> None:
+    """DataError where the store is of something else, or lacks inputs that may not be skipped."""
+    for field, value in made.items():
+        if getattr(store, field) != value:
+            raise DataError(
+                f"{store.path}: {field} is {getattr(store, field)!r}, not {value!r}. Delete "
+                "the folder, and it will be prepared again."
+            )
+    if store.skipped:
+        text = f"{store.skipped:,} inputs are not in it, listed in {store.path / 'skipped.csv'}"
+        if on_bad != "skip":
+            raise DataError(
+                f"{store.path} was prepared with --config.data.on_bad=skip: {text}. Give that "
+                "again, or mend them."
+            )
+        log.warning("%s: %s.", store.split, text)
+
+
+def choose(store: Store, attributes: str | None) -> Store:
+    """The same pictures with only the named attributes, in that order; all if there are none."""
+    names = [name.strip() for name in (attributes or "").split(",") if name.strip()]
+    if not names:
+        return store
+    for name in names:
+        if name not in store.attribute_names or names.count(name) > 1:
+            what = "is there twice" if names.count(name) > 1 else "is no attribute of this data set"
+            raise ConfigError(
+                f"config.data.attributes: {name!r} {what}.{nearest(name, store.attribute_names)} "
+                f"It has: {', '.join(store.attribute_names)}."
+            )
+    columns = [store.attribute_names.index(name) for name in names]
+    rows = np.ascontiguousarray(store.attributes[:, columns])
+    return dataclasses.replace(store, attribute_names=tuple(names), attributes=rows)
+
+
+SOURCES: dict[str, Reader] = {  # Asked in this order what lies at a path.
+    "faces": Reader(faces.source),
+    "celeba": Reader(celeba.source, celeba.recognise),
+    "celeba_kaggle": Reader(celeba_kaggle.source, celeba_kaggle.recognise),
+    "celeba_tfds": Reader(celeba_tfds.source, celeba_tfds.recognise),
+    "celeba_parquet": Reader(celeba_parquet.source, celeba_parquet.recognise),
+    "celebamask_hq": Reader(celebamask_hq.source, celebamask_hq.recognise),
+    "tfds": Reader(tfds_sets.source, tfds_sets.recognise),
+    "folder": Reader(folder.source, folder.recognise),
 }
-SOURCES: dict[str, Callable[[Data], Source]] = {
-    "faces": rendered_faces,
-    "celeba": celeba.source,
+GROUPS = {
+    "auto": [name for name, reader in SOURCES.items() if reader.recognise],
+    "celeba": ["celeba", "celeba_kaggle", "celeba_tfds", "celeba_parquet"],  # In any layout.
 }

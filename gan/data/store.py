@@ -3,22 +3,28 @@
     images.npy      uint8 [n s s 3]    RGB, memory-mapped
     attributes.npy  uint8 [n a]        0 | 1
     identity.npy    int32 [n]          -1 where unknown
+    skipped.csv     name,reason        the inputs that are not in it
     meta.json       what the pictures are, how they were made, and SHA-256 of it all
 
 A folder is written aside and renamed when all of it is on the disk: one that has its name is whole.
 """
 
+import collections
+import concurrent.futures
 import contextlib
+import csv
 import dataclasses
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int32, UInt8
@@ -27,7 +33,9 @@ from gan.errors import ConfigError, DataError
 
 log = logging.getLogger("gan")
 
-FORMAT = 1
+FORMAT = 2
+BLOCK = 1024  # Pictures with one checksum.
+TEXT = {"newline": "", "encoding": "utf-8", "errors": "backslashreplace"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,14 +45,32 @@ class Meta:
     source: str  # Key of `gan.data.prepare.SOURCES`.
     fingerprint: str  # Of the source: another one, other pictures.
     split: str  # "train" | "validation" | "test"
-    crop: str  # Key of `gan.data.prepare.CROPS`; "none" if drawn.
-    resize: str  # Rule, for example "bicubic-antialias"; "none" if drawn.
+    crop: str  # Key of `gan.data.decode.CROPS`, or "square"; "none" if drawn.
+    resize: str  # Key of `gan.data.decode.RESIZES`; "none" if drawn.
     attribute_names: tuple[str, ...]
     image_size: int  # Pixels, square.
     num: int  # Pictures.
+    skipped: int = 0  # Inputs that are not among them.
+    changes: dict[str, int] = dataclasses.field(default_factory=dict)  # To how many was what done.
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+class Rows(NamedTuple):
+    """Some pictures of a split on their way to the disk."""
+
+    images: UInt8[np.ndarray, "b s s 3"]
+    attributes: UInt8[np.ndarray, "b a"]
+    identity: Int32[np.ndarray, "b"]
+
+
+@dataclasses.dataclass
+class Report:
+    """What was done to the inputs, filled in while `Rows` are made."""
+
+    skipped: list[tuple[str, str]] = dataclasses.field(default_factory=list)  # (name, reason)
+    changes: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Store(Meta):
     """A prepared split."""
 
@@ -60,7 +86,7 @@ class Store(Meta):
 
 
 FIELDS = [field.name for field in dataclasses.fields(Meta)]
-ARRAYS = ("images.npy", "attributes.npy", "identity.npy")
+FILES = ("images.npy", "attributes.npy", "identity.npy", "skipped.csv")
 
 
 def open_store(path: Path, verify: bool = False) -> Store:
@@ -78,7 +104,7 @@ def open_store(path: Path, verify: bool = False) -> Store:
         meta = Meta(
             **document["meta"] | {"attribute_names": (*document["meta"]["attribute_names"],)}
         )
-        checksums = {file: document["sha256"][file] for file in ("meta", *ARRAYS)}
+        checksums = {file: document["sha256"][file] for file in ("meta", *FILES)}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise bad("meta.json", f"cannot be read ({error})") from error
     if checksums["meta"] != checksum(meta):
@@ -90,74 +116,147 @@ def open_store(path: Path, verify: bool = False) -> Store:
     }
     arrays = {}
     for file, (dtype, shape) in shapes.items():
+        mode = None if 0 in shape else "r"  # Nothing cannot be mapped.
         try:
-            array = np.load(path / file, mmap_mode="r", allow_pickle=False)
+            array = np.load(path / file, mmap_mode=mode, allow_pickle=False)
         except Exception as error:  # A damaged header can fail in any way.
             raise bad(file, f"cannot be read ({error})") from error
         if (array.dtype, array.shape) != (np.dtype(dtype), shape):
             raise bad(file, f"{array.dtype} {[*array.shape]} should be {dtype.__name__} {[*shape]}")
-        if verify and file_checksum(path / file) != checksums[file]:
-            raise bad(file, "does not match its checksum")
         arrays[file.removesuffix(".npy")] = array
+    if verify:
+        expected = header(shapes["images.npy"][1])
+        with (path / "images.npy").open("rb") as file:
+            if file.read(len(expected)) != expected:
+                raise bad("images.npy", "does not begin as it was written")
+        for file in FILES[1:]:
+            if not (path / file).exists() or file_checksum(path / file) != checksums[file]:
+                raise bad(file, "does not match its checksum")
+        for block in damaged_blocks(arrays["images"], checksums["images.npy"]):
+            last = min((block + 1) * BLOCK, meta.num) - 1
+            raise bad(
+                "images.npy", f"pictures {block * BLOCK} to {last} do not match their checksum"
+            )
     return Store(**{field: getattr(meta, field) for field in FIELDS}, path=path, **arrays)
 
 
-def write_store(
-    path: Path,
-    meta: Meta,
-    images: Iterator[np.ndarray],
-    attributes: UInt8[np.ndarray, "n a"],
-    identity: Int32[np.ndarray, "n"],
-) -> None:
-    """Writes a store; hold `lock(path.parent)` meanwhile. `images` come in batches [b s s 3].
+def damaged_blocks(images: UInt8[np.ndarray, "n s s 3"], checksums: list[str]) -> list[int]:
+    """The blocks of pictures whose SHA-256 is another; several threads read."""
 
-    DataError if the disk is full. Whatever ends it early, nothing has the name `path` then.
+    def right(block: int) -> bool:
+        rows = images[block * BLOCK : (block + 1) * BLOCK]
+        return hashlib.sha256(rows.data).hexdigest() == checksums[block]
+
+    num = -(-len(images) // BLOCK)
+    if len(checksums) != num:
+        return [0]
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        return [block for block, ok in enumerate(pool.map(right, range(num))) if not ok]
+
+
+def write_store(path: Path, meta: Meta, rows: Iterable[Rows], report: Report | None = None) -> None:
+    """Writes a store; hold `lock(path.parent)` meanwhile.
+
+    At most `meta.num` rows may come; how many did, and the `report` as it is then, is noted in the
+    store. DataError if the disk is full. Whatever ends it early, nothing has the name `path` then.
     """
-    if meta.num == 0:
-        raise DataError(f"{path}: split {meta.split!r} of source {meta.source!r} has no pictures.")
-    shape = (meta.num, meta.image_size, meta.image_size, 3)
-    needed = int(np.prod(shape)) + attributes.nbytes + identity.nbytes + 2**16
-    free = shutil.disk_usage(path.parent).free
-    if free < needed:
-        raise disk_full(path, needed, free)
-    aside = path.with_name(path.name + ".unfinished")
-    shutil.rmtree(aside, ignore_errors=True)  # Of a writer that died: the living hold the lock.
+    side = meta.image_size
+    report = report or Report()
+    needed = meta.num * (side * side * 3 + len(meta.attribute_names) + 4) + 2**16
     try:
+        free = shutil.disk_usage(path.parent).free
+        if free < needed:
+            raise disk_full(path, needed, free)
+        aside = path.with_name(path.name + ".unfinished")
+        shutil.rmtree(aside, ignore_errors=True)  # Of a writer that died: the living hold the lock.
         aside.mkdir()
         # Written as a file, not through a map: on a full disk a map ends the process (SIGBUS).
         with synced(aside / "images.npy") as file:
-            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(file, header)
-            written = 0
-            for batch in images:
-                if batch.dtype != np.uint8 or batch.shape[1:] != shape[1:]:
+            checksums = Checksums()
+            labels = []
+            file.write(header((meta.num, side, side, 3)))
+            for images, *others in rows:
+                if images.dtype != np.uint8 or images.shape[1:] != (side, side, 3):
                     raise DataError(
-                        f"{path}: pictures came as {batch.dtype} {[*batch.shape]}, not as uint8 "
-                        f"[b, {meta.image_size}, {meta.image_size}, 3]."
+                        f"{path}: pictures came as {images.dtype} {[*images.shape]}, not as uint8 "
+                        f"[b, {side}, {side}, 3]."
                     )
-                file.write(np.ascontiguousarray(batch).data)
-                written += len(batch)
-        if written != meta.num:
-            raise DataError(f"{path}: {written} pictures came for {meta.num} rows of attributes.")
-        for name, array in (("attributes.npy", attributes), ("identity.npy", identity)):
+                images = np.ascontiguousarray(images)
+                file.write(images.data)
+                checksums.update(images)
+                labels.append(others)
+            num = sum(len(identity) for _, identity in labels)
+            if not num:
+                raise DataError(
+                    f"{path}: split {meta.split!r} of source {meta.source!r} has no pictures"
+                    + (f"; {len(report.skipped):,} were skipped." if report.skipped else ".")
+                )
+            if num > meta.num or num != checksums.num:
+                raise DataError(f"{path}: {checksums.num} pictures, {num} rows for {meta.num}.")
+            file.seek(0)
+            file.write(header((num, side, side, 3)))  # As long as the first one.
+        for name, arrays in zip(FILES[1:3], zip(*labels, strict=True), strict=True):
             with synced(aside / name) as file:
-                np.save(file, array, allow_pickle=False)
-        checksums = {name: file_checksum(aside / name) for name in ARRAYS}
+                np.save(file, np.concatenate(arrays), allow_pickle=False)
+        with synced(aside / "skipped.csv", "w") as file:
+            csv.writer(file).writerows([("name", "reason"), *report.skipped])
+        meta = dataclasses.replace(
+            meta, num=num, skipped=len(report.skipped), changes=dict(report.changes)
+        )
         document = {
             "format": FORMAT,
             "meta": dataclasses.asdict(meta),
-            "sha256": {"meta": checksum(meta)} | checksums,
+            "sha256": {"meta": checksum(meta), "images.npy": checksums.finish()}
+            | {name: file_checksum(aside / name) for name in FILES[1:]},
         }
-        with synced(aside / "meta.json") as file:
-            file.write(json.dumps(document).encode())
+        with synced(aside / "meta.json", "w") as file:
+            file.write(json.dumps(document))
         sync_folder(aside)
         aside.rename(path)
         sync_folder(path.parent)
     except BaseException as error:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(path.with_name(path.name + ".unfinished"), ignore_errors=True)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise disk_full(path, needed, shutil.disk_usage(path.parent).free) from error
         raise
+
+
+class Checksums:
+    """SHA-256 of each block of pictures, as they come."""
+
+    def __init__(self) -> None:
+        """Of none yet."""
+        self.num = 0
+        self._done: list[str] = []
+        self._block = hashlib.sha256()
+
+    def update(self, images: UInt8[np.ndarray, "b s s 3"]) -> None:
+        """Some more pictures, contiguous."""
+        while len(images):
+            room = BLOCK - self.num % BLOCK
+            self._block.update(images[:room].data)
+            self.num += len(images[:room])
+            images = images[room:]
+            if self.num % BLOCK == 0:
+                self._next()
+
+    def finish(self) -> list[str]:
+        """All of them, the last of a shorter block."""
+        if self.num % BLOCK:
+            self._next()
+        return self._done
+
+    def _next(self) -> None:
+        self._done.append(self._block.hexdigest())
+        self._block = hashlib.sha256()
+
+
+def header(shape: tuple[int, ...]) -> bytes:
+    """The beginning of an `.npy` of uint8; as long for any number of rows."""
+    file = io.BytesIO()
+    fields = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, fields)
+    return file.getvalue()
 
 
 @contextlib.contextmanager
@@ -177,13 +276,19 @@ def lock(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             log.info("Another process is preparing %s; waiting for it.", folder)
             fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            raise ConfigError(
+                f"config.data.cache_dir: the file system of {folder} has no locks "
+                f"({error.strerror}), which keep several processes from preparing the same data at "
+                "once. Name a folder on another disk, by --config.data.cache_dir=FOLDER."
+            ) from error
         yield
 
 
 @contextlib.contextmanager
-def synced(path: Path) -> Iterator:
+def synced(path: Path, mode: str = "wb") -> Iterator:
     """A new file that is on the disk, not only in memory, when the block ends."""
-    with path.open("wb") as file:
+    with path.open(mode, **TEXT if mode == "w" else {}) as file:
         yield file
         file.flush()
         os.fsync(file.fileno())

@@ -5,7 +5,6 @@ import logging
 import shutil
 import sys
 import threading
-import time
 from types import SimpleNamespace
 
 import jax.numpy as jnp
@@ -14,14 +13,13 @@ import pytest
 from PIL import Image
 
 from gan.config import Data
-from gan.data import faces
+from gan.data import build, faces
 from gan.data import prepare as prepare_module
-from gan.data.prepare import CROPS, decode_all, prepare
+from gan.data.prepare import Reader, prepare
 from gan.data.source import Source, Split
 from gan.errors import ConfigError, DataError
 
 SPLITS = ("train", "validation", "test")
-FRAMES = [(218, 178), (109, 89)]
 
 
 class Fake:
@@ -35,6 +33,7 @@ class Fake:
     def __call__(self, config):
         return Source(
             name="fake",
+            found="a fake",
             fingerprint=self.fingerprint,
             attribute_names=("Male", "Young"),
             splits={
@@ -42,6 +41,8 @@ class Fake:
                 for name, num in zip(SPLITS, self.nums, strict=True)
             },
             frame=(109, 89) if self.jpeg else None,
+            formats=("JPEG",),
+            drawn=self.jpeg is None,
         )
 
     def split(self, num):
@@ -71,9 +72,9 @@ def use(monkeypatch, tmp_path):
     """Registers a source as "fake" and returns how to prepare it."""
 
     def register(source, **options):
-        monkeypatch.setitem(prepare_module.SOURCES, "fake", source)
+        monkeypatch.setitem(prepare_module.SOURCES, "fake", Reader(source))
         data = Data(source="fake", cache_dir=str(tmp_path / "cache"), image_size=8, **options)
-        return lambda **more: prepare(data, **more)
+        return lambda **more: prepare(dataclasses.replace(data, **more))
 
     return register
 
@@ -90,56 +91,6 @@ def same_contents(first, second):
             np.testing.assert_array_equal(getattr(store, field), getattr(second[split], field))
 
 
-@pytest.mark.parametrize(
-    ("name", "official", "half"),
-    [
-        ("center178", (20, 0, 198, 178), (10, 0, 99, 89)),
-        ("center160", (29, 9, 189, 169), (14, 4, 94, 84)),
-        ("center140", (39, 19, 179, 159), (19, 9, 89, 79)),
-        ("center108", (55, 35, 163, 143), (27, 17, 81, 71)),
-        ("ddim128", (57, 25, 185, 153), (28, 12, 92, 76)),
-        ("squash", (0, 0, 218, 178), (0, 0, 109, 89)),
-    ],
-)
-def test_boxes(name, official, half):
-    assert CROPS[name].on((218, 178)) == official
-    assert CROPS[name].on((109, 89)) == half
-
-
-@pytest.mark.parametrize("frame", FRAMES)
-@pytest.mark.parametrize("name", CROPS)
-def test_pixels_come_from_where_the_box_says(jpeg, name, frame):
-    size = 32
-    box = CROPS[name].on(frame)
-    split = Split(
-        attributes=np.zeros((1, 1), np.uint8),
-        identity=np.zeros(1, np.int32),
-        read=lambda i: jpeg(5, *frame),
-    )
-    (batch,) = decode_all(split, box, size)
-    middles = (np.arange(size) + 0.5) / size
-    columns = box.left + middles * (box.right - box.left) - 0.5
-    rows = box.top + middles * (box.bottom - box.top) - 0.5
-    inner = slice(2, -2)  # The kernel is cut off at the border.
-    red, green, blue = np.moveaxis(batch[0, inner, inner].astype(float), -1, 0)
-    assert np.abs((red - columns[inner]).mean()) < 0.25
-    assert np.abs((green - rows[inner, None]).mean()) < 0.25
-    assert np.abs(red - columns[inner]).max() < 3
-    assert np.abs(green - rows[inner, None]).max() < 3
-    assert np.abs(blue - 100).max() < 4
-
-
-def test_fine_detail_is_resized_like_pillow_does(jpeg):
-    noise = np.random.default_rng(0).integers(0, 256, (218, 178, 3), dtype=np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(noise).save(file, "JPEG", quality=95)
-    split = Split(np.zeros((1, 1), np.uint8), np.zeros(1, np.int32), read=lambda i: file.getvalue())
-    (batch,) = decode_all(split, CROPS["center178"], 64)
-    box = Image.open(file).convert("RGB").crop((0, 20, 178, 198))
-    expected = np.asarray(box.resize((64, 64), Image.Resampling.BICUBIC))
-    assert np.abs(batch[0].astype(int) - expected).max() <= 4  # Without antialiasing above 100.
-
-
 def test_pictures_and_labels_follow_the_partition(make_celeba, labels, tmp_path):
     stores = prepare_celeba(make_celeba(), tmp_path / "cache", image_size=16)
     attributes, partition = labels
@@ -150,7 +101,7 @@ def test_pictures_and_labels_follow_the_partition(make_celeba, labels, tmp_path)
         np.testing.assert_array_equal(store.attributes, attributes[rows])
         np.testing.assert_array_equal(store.identity, 100 + rows // 2)
         np.testing.assert_allclose(store.images[..., 2].mean(axis=(1, 2)), 20 * rows, atol=3)
-    assert (store.crop, store.resize, store.source) == ("center178", "bicubic-antialias", "celeba")
+    assert (store.crop, store.resize, store.source) == ("center178", "bicubic", "celeba")
 
 
 def test_zip_and_folder_and_line_ends_make_the_same_stores(make_celeba, tmp_path):
@@ -165,7 +116,7 @@ def test_the_second_time_nothing_is_read(jpeg, use, drawn):
     first = use(fake)()
     asked = len(fake.read_indices) + len(fake.drawn_indices)
     assert asked > 0
-    same_contents(first, use(fake)(verify=True))
+    same_contents(first, use(fake)())
     assert len(fake.read_indices) + len(fake.drawn_indices) == asked
     assert fake.loaded == 3
 
@@ -184,12 +135,14 @@ def test_what_decides_the_pictures_decides_the_folder(jpeg, use, tmp_path):
     use(Fake(jpeg, nums=(2, 1, 1)))()
     use(Fake(jpeg, nums=(2, 1, 1)), crop="center108")()
     use(Fake(jpeg, nums=(2, 1, 1), fingerprint="e" * 64))()
+    use(Fake(jpeg, nums=(2, 1, 1)), resize="area")()
     use(Fake(nums=(2, 1, 1), fingerprint="d" * 64), crop="center108")()
     assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == [
-        "fake-dddddddddddd-none-8",
-        "fake-eeeeeeeeeeee-center178-8",
-        "fake-ffffffffffff-center108-8",
-        "fake-ffffffffffff-center178-8",
+        "fake-dddddddddddd-none-8-none",
+        "fake-eeeeeeeeeeee-center178-8-bicubic",
+        "fake-ffffffffffff-center108-8-bicubic",
+        "fake-ffffffffffff-center178-8-area",
+        "fake-ffffffffffff-center178-8-bicubic",
     ]
 
 
@@ -201,42 +154,96 @@ def test_drawing_in_chunks_of_one_size(use):
         np.testing.assert_array_equal(store.images[:, 0, 0, 0], np.arange(num) % 256)
 
 
-def test_more_than_one_chunk_is_decoded_in_order(jpeg, use):
+@pytest.mark.slow
+@pytest.mark.parametrize("streamed", [False, True])
+def test_all_processes_together_keep_the_order(jpeg, use, monkeypatch, streamed):
+    monkeypatch.setattr(build, "FEW", 0)
     fake = Fake(jpeg)
+    if streamed:
+        as_is = fake.split
 
-    def read(index):
-        time.sleep(0.01 * (index % 12 == 0))  # Its neighbours overtake it.
-        return jpeg(index % 12, 109, 89)
+        def split(num):
+            pictures = lambda: (jpeg(i % 12, 109, 89) for i in range(num))  # noqa: E731
+            return dataclasses.replace(as_is(num), read=None, stream=pictures)
 
-    fake.read = read
+        fake.split = split
     stores = use(fake)()
     blue = stores["train"].images[..., 2].mean(axis=(1, 2))
     np.testing.assert_allclose(blue, 20 * (np.arange(300) % 12), atol=3)
 
 
-def test_a_picture_that_cannot_be_read_is_named_and_nothing_is_left(jpeg, use, tmp_path):
-    fake = Fake(jpeg)
+def bad_at(jpeg, bad, how):
+    """`Split.read` of a data set with some bad pictures."""
+    whole = jpeg(3, 109, 89)
+    scan = whole.index(b"\xff\xda")
 
     def read(index):
-        if index >= 290:
+        if index not in bad:
+            return jpeg(index % 12, 109, 89)
+        if how == "unreadable":
             raise DataError(f"{index}.jpg is not there")
-        return jpeg(0, 109, 89)
+        return whole[:scan] + b"\xff\xd9" if how == "undecodable" else whole[:-9]
 
-    fake.read = read
-    with pytest.raises(DataError, match=r"^290.jpg is not there$"):
-        use(fake)()
+    return read
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("unreadable", "is not there"),
+        ("undecodable", "no picture that can be decoded"),
+        ("cut", "breaks off"),
+    ],
+)
+def test_bad_pictures_are_named_or_skipped(jpeg, use, tmp_path, caplog, how, reason):
+    caplog.set_level(logging.INFO, "gan")
+    fake = Fake(jpeg, nums=(100, 3, 3))
+    fake.read = bad_at(jpeg, {37, 64}, how)
+    run = use(fake)
+    with pytest.raises(DataError, match=rf"^37.jpg.*{reason}.*--config.data.on_bad=skip"):
+        run()
     assert [path.name for path in (tmp_path / "cache").glob("*/*")] == [".lock"]
-    del fake.read
-    assert use(fake)()["train"].num == 300
+    store = run(on_bad="skip")["train"]
+    left = np.delete(np.arange(100), [37, 64])
+    assert (store.num, store.skipped) == (98, 2)
+    np.testing.assert_allclose(store.images[..., 2].mean(axis=(1, 2)), 20 * (left % 12), atol=3)
+    np.testing.assert_array_equal(store.attributes[:, 0], left % 2)
+    np.testing.assert_array_equal(store.identity, left)
+    listed = (store.path / "skipped.csv").read_text()
+    assert "64.jpg" in listed
+    assert reason in listed
+    assert "skipped 37.jpg: " in caplog.text
+    assert "37.jpg: 37.jpg" not in caplog.text
+    with pytest.raises(DataError, match=r"on_bad=skip: 2 inputs are not in it"):
+        run()  # What was skipped does not become right by having been skipped.
+    assert run(on_bad="skip")["train"].num == 98
 
 
-def test_a_picture_that_cannot_be_decoded_is_named(jpeg, use):
-    fake = Fake(jpeg)
-    whole = jpeg(0, 109, 89)
-    scan = whole.index(b"\xff\xda")
-    fake.read = lambda i: whole[:scan] + b"\xff\xd9" if i == 270 else whole
-    with pytest.raises(DataError, match=r"^270.jpg is no picture that can be decoded"):
-        use(fake)()
+def test_all_bad_is_an_error_even_if_they_may_be_skipped(jpeg, use):
+    fake = Fake(jpeg, nums=(5, 1, 1))
+    fake.read = bad_at(jpeg, set(range(5)), "cut")
+    with pytest.raises(DataError, match="has no pictures; 5 were skipped"):
+        use(fake)(on_bad="skip")
+
+
+@pytest.mark.parametrize("few", [0, 10_000])
+def test_a_stream_that_breaks_is_an_error(jpeg, use, monkeypatch, few):
+    monkeypatch.setattr(build, "FEW", few)
+    fake = Fake(jpeg, nums=(100, 1, 1))
+    as_is = fake.split
+
+    def broken(error):
+        for i in range(50):
+            yield jpeg(i % 12, 109, 89)
+        if error:
+            raise error
+
+    for error, message in ((DataError("cut at 50"), "cut at 50"), (None, "50 pictures came for")):
+        fake.split = lambda num, e=error: dataclasses.replace(
+            as_is(num), read=None, stream=lambda: broken(e)
+        )
+        with pytest.raises(DataError, match=message):
+            use(fake)()
 
 
 def test_what_was_made_from_something_else_is_not_taken(use, tmp_path):
@@ -321,7 +328,9 @@ def test_two_at_once_draw_only_once(use, caplog):
     [
         ({"source": "celebA"}, r"config.data.source='celebA'.*Did you mean 'celeba'\?"),
         ({"crop": "centre178"}, r"config.data.crop='centre178'.*Did you mean 'center178'\?"),
-        ({"crop": "x"}, r"config.data.crop='x' is not one of .*ddim128, squash\.$"),
+        ({"crop": "x"}, r"config.data.crop='x' is not one of .*ddim128, squash, square\.$"),
+        ({"resize": "bicubik"}, r"config.data.resize='bicubik'.*Did you mean 'bicubic'\?"),
+        ({"source": "auto"}, r"auto needs a path.*--config.data.path="),
     ],
 )
 def test_unknown_names_are_answered_by_the_nearest(tmp_path, options, message):
@@ -329,14 +338,17 @@ def test_unknown_names_are_answered_by_the_nearest(tmp_path, options, message):
         prepare(Data(cache_dir=str(tmp_path), **options))
 
 
-def test_a_log_has_a_line_each_tenth_and_one_at_the_end(use, caplog):
+def test_a_log_has_a_line_now_and_then_and_one_at_the_end(use, caplog, monkeypatch):
     caplog.set_level(logging.INFO, "gan")
     use(Fake(nums=(256 * 30, 1, 1)))()
     lines = [text for text in caplog.messages if text.startswith("fake train")]
-    assert len(lines) == 10
-    assert all("img/s" in line for line in lines)
-    assert "10 %" in lines[0]
-    assert lines[-1].startswith("fake train: 7680 pictures in ")
+    assert len(lines) == 1
+    assert lines[0].startswith("fake train: 7680 pictures in ")
+    monkeypatch.setattr(build, "TELL_EVERY", 0)
+    use(Fake(nums=(256 * 30, 1, 2)))(image_size=4)
+    lines = [text for text in caplog.messages[len(lines) :] if text.startswith("fake train")]
+    assert "fake train: 50 %" in " ".join(lines)
+    assert "s left" in lines[-2]
 
 
 def test_a_terminal_has_a_bar_instead(use, caplog, monkeypatch):
@@ -349,3 +361,54 @@ def test_a_terminal_has_a_bar_instead(use, caplog, monkeypatch):
     assert len(lines) == 1
     assert "fake train" in terminal.getvalue()
     assert "7680" in terminal.getvalue()
+
+
+def test_named_attributes_alone_in_that_order(use):
+    fake = Fake(nums=(6, 3, 3))
+    whole = use(fake)()["train"]
+    chosen = use(fake)(attributes=" Young , Male")["train"]
+    assert chosen.attribute_names == ("Young", "Male")
+    np.testing.assert_array_equal(chosen.attributes, whole.attributes[:, ::-1])
+    np.testing.assert_array_equal(chosen.images, whole.images)
+    with pytest.raises(ConfigError, match=r"'Yuong' is no attribute.*Did you mean 'Young'\?"):
+        use(fake)(attributes="Yuong")
+    with pytest.raises(ConfigError, match=r"'Male' is there twice"):
+        use(fake)(attributes="Male,Male")
+
+
+def test_checksums_are_compared_where_asked(use):
+    run = use(Fake(nums=(5, 5, 5)))
+    data = run.__closure__[0].cell_contents
+    path = prepare(data)["validation"].path / "images.npy"
+    damaged = bytearray(path.read_bytes())
+    damaged[-1] ^= 1
+    path.write_bytes(damaged)
+    prepare(data, verify=("train", "test"))
+    with pytest.raises(DataError, match=r"images.npy: pictures 0 to 4 do not match"):
+        prepare(data, verify=("train", "validation"))
+
+
+def test_crops_of_celeba_are_for_its_frame(jpeg, use):
+    with pytest.raises(ConfigError, match=r"crop='square'.*center178"):
+        use(Fake(jpeg), crop="square")()
+    other = Fake(jpeg, nums=(3, 1, 1))
+    as_is = other.__call__
+    use_other = lambda **o: use(lambda c: dataclasses.replace(as_is(c), frame=None), **o)()  # noqa: E731
+    with pytest.raises(ConfigError, match=r"crop='center108' is a box on CelebA's.*'square'"):
+        use_other(crop="center108")
+    assert use_other()["train"].crop == "square"
+    assert use_other(crop="squash")["train"].crop == "squash"
+
+
+def test_shares_and_faces_are_shown(use, caplog, tmp_path):
+    caplog.set_level(logging.INFO, "gan")
+    use(Fake(nums=(200, 10, 10)))()
+    assert "Young" in caplog.text
+    assert "33.50 %" in caplog.text
+    (sheet,) = (tmp_path / "cache").glob("*/prepared.png")
+    caplog.clear()
+    use(Fake(nums=(200, 10, 10)))()
+    assert "33.50 %" not in caplog.text
+    with Image.open(sheet) as image:
+        assert image.width > 8 * 48
+        assert image.height == 2 * 48

@@ -1,3 +1,4 @@
+import csv
 import errno
 import fcntl
 import json
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from gan.data import store as store_module
-from gan.data.store import Meta, lock, open_store, write_store
+from gan.data.store import Meta, Report, Rows, lock, open_store, write_store
 from gan.errors import ConfigError, DataError
 
 NUM, SIZE = 7, 4
@@ -31,15 +32,20 @@ IMAGES = RNG.integers(0, 256, (NUM, SIZE, SIZE, 3), dtype=np.uint8)
 ATTRIBUTES = RNG.integers(0, 2, (NUM, 3), dtype=np.uint8)
 IDENTITY = np.arange(NUM, dtype=np.int32)
 FILES = ["images.npy", "attributes.npy", "identity.npy", "meta.json"]
+ALL_FILES = [*FILES, "skipped.csv"]
 
 
-def write(path, images=(IMAGES[:3], IMAGES[3:]), meta=META):
-    write_store(path, meta, iter(images), ATTRIBUTES, IDENTITY)
+def rows(start, stop):
+    return Rows(IMAGES[start:stop], ATTRIBUTES[start:stop], IDENTITY[start:stop])
+
+
+def write(path, batches=None, meta=META, report=None):
+    write_store(path, meta, batches or [rows(0, 3), rows(3, NUM)], report)
     return path
 
 
 def fails_after_one_batch(error):
-    yield IMAGES[:3]
+    yield rows(0, 3)
     raise error
 
 
@@ -54,7 +60,7 @@ def test_what_was_written_is_read(tmp_path):
     np.testing.assert_array_equal(store.identity, IDENTITY)
     assert store.meta == META
     assert store.attribute_names == ("Male", "Smiling", "Young")
-    assert sorted(path.name for path in tmp_path.rglob("*")) == sorted([*FILES, "train"])
+    assert sorted(path.name for path in tmp_path.rglob("*")) == sorted([*ALL_FILES, "train"])
 
 
 def test_pictures_are_mapped_and_cannot_be_changed(tmp_path):
@@ -76,14 +82,14 @@ def test_killed_write_is_not_visible_and_the_next_cleans_up(tmp_path):
 import os, signal
 from pathlib import Path
 import numpy as np
-from gan.data.store import Meta, write_store
+from gan.data.store import Meta, Rows, write_store
 
-def images():
-    yield np.zeros((3, {SIZE}, {SIZE}, 3), np.uint8)
+def rows():
+    images = np.zeros((3, {SIZE}, {SIZE}, 3), np.uint8)
+    yield Rows(images, np.zeros((3, 3), np.uint8), np.zeros(3, np.int32))
     os.kill(os.getpid(), signal.SIGKILL)
 
-attributes, identity = np.zeros(({NUM}, 3), np.uint8), np.zeros({NUM}, np.int32)
-write_store(Path("train"), {META}, images(), attributes, identity)
+write_store(Path("train"), {META}, rows())
 """
     root = Path(store_module.__file__).parents[2]
     done = subprocess.run(
@@ -96,7 +102,7 @@ write_store(Path("train"), {META}, images(), attributes, identity)
     assert [path.name for path in tmp_path.iterdir()] == ["train"]
 
 
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("file", ALL_FILES)
 def test_a_flipped_bit_anywhere_is_found(tmp_path, file):
     path = write(tmp_path / "train") / file
     whole = path.read_bytes()
@@ -147,15 +153,66 @@ def test_a_missing_folder_is_a_data_error(tmp_path):
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        ([IMAGES[:6]], "6 pictures came for 7 rows"),
-        ([IMAGES.astype(np.float32)], "float32"),
-        ([IMAGES[:, :2]], r"\[7, 2, 4, 3\]"),
+        (IMAGES[:6], "6 pictures, 7 rows"),
+        (IMAGES.astype(np.float32), "float32"),
+        (IMAGES[:, :2], r"\[7, 2, 4, 3\]"),
     ],
 )
 def test_wrong_pictures_are_refused(tmp_path, images, message):
     with pytest.raises(DataError, match=message):
-        write(tmp_path / "train", images)
+        write(tmp_path / "train", [Rows(images, ATTRIBUTES, IDENTITY)])
     assert not list(tmp_path.iterdir())
+
+
+def test_more_pictures_than_said_are_refused(tmp_path):
+    with pytest.raises(DataError, match="14 pictures, 14 rows for 7"):
+        write(tmp_path / "train", [rows(0, NUM), rows(0, NUM)])
+
+
+def test_what_was_left_out_and_done_is_noted(tmp_path):
+    report = Report(skipped=[("a,b.jpg", 'not "a" picture')])
+
+    def batches():
+        yield rows(0, 3)
+        report.skipped.append(("\u00e4.jpg", "cut"))
+        report.changes.update(["grey to RGB", "grey to RGB"])
+        yield rows(4, 5)
+
+    store = open_store(write(tmp_path / "train", batches(), report=report), verify=True)
+    np.testing.assert_array_equal(store.images, IMAGES[[0, 1, 2, 4]])
+    np.testing.assert_array_equal(store.attributes, ATTRIBUTES[[0, 1, 2, 4]])
+    np.testing.assert_array_equal(store.identity, IDENTITY[[0, 1, 2, 4]])
+    assert (store.num, store.skipped, store.changes) == (4, 2, {"grey to RGB": 2})
+    with (store.path / "skipped.csv").open(newline="", encoding="utf-8") as file:
+        table = list(csv.reader(file))
+    assert table[1:] == [["a,b.jpg", 'not "a" picture'], ["\u00e4.jpg", "cut"]]
+
+
+def test_nothing_left_is_refused(tmp_path):
+    with pytest.raises(
+        DataError, match=r"'train' of source 'test' has no pictures; 1 were skipped"
+    ):
+        write(tmp_path / "train", iter([]), report=Report(skipped=[("a", "b")]))
+
+
+@pytest.mark.parametrize("sizes", [(5, 5, 5), (1, 7, 7), (4, 4), (3,), (13,)])
+def test_each_block_has_its_checksum(tmp_path, monkeypatch, sizes):
+    monkeypatch.setattr(store_module, "BLOCK", 4)
+    num = sum(sizes)
+    images = RNG.integers(0, 256, (num, SIZE, SIZE, 3), dtype=np.uint8)
+    meta = Meta(**META.__dict__ | {"num": num})
+    ends = np.cumsum(sizes)
+    parts = np.split(images, ends[:-1])
+    zeros = lambda n: (np.zeros((n, 3), np.uint8), np.zeros(n, np.int32))  # noqa: E731
+    write(tmp_path / "train", [Rows(part, *zeros(len(part))) for part in parts], meta)
+    open_store(tmp_path / "train", verify=True)
+    data = bytearray((tmp_path / "train" / "images.npy").read_bytes())
+    data[-1] ^= 1
+    (tmp_path / "train" / "images.npy").write_bytes(data)
+    first = (num - 1) // 4 * 4
+    with pytest.raises(DataError, match=f"images.npy: pictures {first} to {num - 1} do not match"):
+        open_store(tmp_path / "train", verify=True)
+    open_store(tmp_path / "train")
 
 
 def test_full_disk_says_how_much_is_needed(tmp_path, monkeypatch):
@@ -164,7 +221,7 @@ def test_full_disk_says_how_much_is_needed(tmp_path, monkeypatch):
         write(tmp_path / "train", fails_after_one_batch(full))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1_000_000))
     large = Meta(**META.__dict__ | {"num": 100_000})
-    with pytest.raises(DataError, match=r"needs 4.9 MB, and 1.0 MB are free.*cache_dir"):
+    with pytest.raises(DataError, match=r"needs 5.6 MB, and 1.0 MB are free.*cache_dir"):
         write(tmp_path / "train", meta=large)
     assert not list(tmp_path.iterdir())
 

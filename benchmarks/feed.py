@@ -1,0 +1,285 @@
+"""How fast data gets from files to the step: preparing, both feeds alone, and both under a step.
+
+    python -m benchmarks.feed --json=feed.json
+
+The pictures are rendered faces, written as JPEG files in CelebA's frame (178 x 218), or those at
+`--path` (any layout that `config.data.path` takes). All that is compared is timed in turns, round
+by round, and ratios are taken within a round.
+"""
+
+import argparse
+import dataclasses
+import functools
+import io
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax import lax
+from PIL import Image
+
+from gan.config import Augment, Config, Data, Network
+from gan.data import build as building
+from gan.data import faces
+from gan.data.decode import Recipe, follow
+from gan.data.feed import STEPS_PER_CALL, Resident, Stream, stream
+from gan.data.prepare import crop_of, find_source
+from gan.data.source import Source, Split
+from gan.data.store import Meta, Report, Rows, Store, open_store, write_store
+from gan.parallel import Parallel
+from gan.state import Batch
+from gan.step import build, init_state, train_step
+
+FRAME = (218, 178)
+QUALITY = 90  # Of the JPEG files: about 7 kB each; CelebA's have 7.
+RENDERED = 256  # Different faces; more files are copies.
+
+
+def rendered(num: int) -> Source:
+    """A data set of `num` JPEG files in CelebA's frame, in memory."""
+    drawn = np.asarray(faces.draw(0, np.arange(RENDERED), FRAME[1]).image)
+    top = (FRAME[0] - FRAME[1]) // 2
+    files = []
+    for image in drawn:
+        padded = np.pad(image, ((top, top), (0, 0), (0, 0)), mode="edge")
+        file = io.BytesIO()
+        Image.fromarray(padded).save(file, "JPEG", quality=QUALITY)
+        files.append(file.getvalue())
+    split = Split(
+        attributes=np.tile(np.asarray(faces.describe(0, np.arange(num)).attributes), 1),
+        identity=np.arange(num, dtype=np.int32),
+        names=[f"{i}.jpg" for i in range(num)],
+        read=lambda i: files[i % RENDERED],
+    )
+    size = sum(map(len, files)) / len(files) / 1000
+    return Source(
+        name="faces",
+        found=f"{num:,} rendered faces as JPEG of {FRAME[1]} x {FRAME[0]}, {size:.1f} kB each",
+        fingerprint="0" * 64,
+        attribute_names=faces.ATTRIBUTES,
+        splits={"train": lambda: split},
+        formats=("JPEG",),
+        frame=FRAME,
+    )
+
+
+def preparing(source: Source, config: Data, rounds: int) -> dict[str, list[float]]:
+    """Images/s of decoding, cropping and resizing: on one core, and on all."""
+    split = source.splits["train"]()
+    num = len(split.attributes)
+    recipe = Recipe(
+        config.image_size, crop_of(config, source), config.resize, source.formats, source.frame
+    )
+    pictures = list(split.stream()) if split.stream else [split.read(i) for i in range(num)]
+    again = dataclasses.replace(split, read=pictures.__getitem__, stream=None)
+
+    def one_core() -> None:
+        follow(recipe, pictures, split.names)
+
+    def all_cores() -> None:
+        for _ in building.decode_all(again, recipe, Report(), "error"):
+            pass
+
+    all_cores()  # Starts the processes.
+    return in_turns({"one core": one_core, "all cores": all_cores}, num, rounds)
+
+
+def alone(store: Store, parallel: Parallel, batch: int, steps: int, rounds: int) -> dict:
+    """Images/s of each feed when nothing else is done with its batches."""
+    streamed = stream(store, seed=0, batch=batch, start=0, rows=slice(0, batch))
+    resident = Resident(store, parallel, seed=0, batch=batch, per_call=1)
+
+    def look(state: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        return state + 1, batch.image[:, ::8, ::8].sum() + batch.attributes.sum()
+
+    call = resident.compile(look)
+    calls = resident.calls(0, 2**40, (2**40,))
+    state = jax.device_put(np.int32(0), parallel.replicated)
+
+    def stream_some() -> None:
+        for _ in range(steps):
+            next(streamed)
+
+    def resident_some() -> None:
+        nonlocal state
+        for _ in range(steps):
+            _, item = next(calls)
+            state, seen = call(state, item)
+        jax.block_until_ready((state, seen))
+
+    contestants = {"stream": stream_some, "resident": resident_some}
+    return in_turns(contestants, batch * steps, rounds)
+
+
+class Synthetic:
+    """One batch that lies on the devices, again and again: the step with no feed at all."""
+
+    def __init__(self, parallel: Parallel, batch: Batch, per_call: int):
+        self._parallel, self._per_call = parallel, per_call
+        self._batch = parallel.put(batch)
+
+    def calls(self, start: int, stop: int, every: Sequence[int]) -> Iterator[tuple[int, Batch]]:
+        """The batch."""
+        for step in range(start, stop, self._per_call):
+            yield step + self._per_call, self._batch
+
+    def compile(self, step: Callable) -> Callable:
+        """As the feeds do."""
+
+        def call(state: Any, batch: Batch) -> tuple[Any, Any]:
+            if self._per_call == 1:
+                return step(state, batch)
+            scanned = lax.scan(lambda s, _: step(s, batch), state, length=self._per_call)
+            return scanned[0], scanned[1].reduce()
+
+        return self._parallel.compile(call)
+
+
+def under_a_step(
+    store: Store, parallel: Parallel, config: Config, calls: int, rounds: int
+) -> dict[str, list[float]]:
+    """Images/s of training with each feed, and of the step alone on one batch."""
+    batch = config.data.batch_size
+    per_call = 1 if jax.default_backend() == "cpu" else STEPS_PER_CALL
+    gan = build(config, store.attributes.mean(axis=0), parallel.axis_name)
+    rows = slice(0, batch)
+    synthetic = Batch(np.asarray(store.images[rows]), np.asarray(store.attributes[rows]))
+    options = dict(seed=0, batch=batch)
+    feeds = {
+        "step alone": Synthetic(parallel, synthetic, per_call),
+        "resident": Resident(store, parallel, **options, per_call=per_call),
+        "stream": Stream(store, parallel, **options),
+    }
+
+    def contestant(feed: Any, steps: int) -> Callable[[], None]:
+        init = jax.jit(functools.partial(init_state, gan), out_shardings=parallel.replicated)
+        state = init(jax.random.key(0))
+        call = feed.compile(functools.partial(train_step, gan))
+        items = feed.calls(0, 2**40, (2**40,))
+
+        def run() -> None:
+            nonlocal state
+            done = 0
+            while done < steps:
+                before = done
+                _, item = next(items)
+                state, metrics = call(state, item)
+                done = before + (1 if isinstance(feed, Stream) else per_call)
+            jax.block_until_ready((state, metrics))
+
+        run()  # Compiles.
+        return run
+
+    steps = calls * per_call
+    runs = {name: contestant(feed, steps) for name, feed in feeds.items()}
+    return in_turns(runs, steps * batch, rounds)
+
+
+def in_turns(
+    contestants: dict[str, Callable[[], None]], images: int, rounds: int
+) -> dict[str, list[float]]:
+    """Images/s of each in each round; the order turns round from round to round."""
+    rates: dict[str, list[float]] = {name: [] for name in contestants}
+    for number in range(rounds):
+        names = list(contestants)
+        for name in names if number % 2 == 0 else reversed(names):
+            begin = time.perf_counter()
+            contestants[name]()
+            rates[name].append(images / (time.perf_counter() - begin))
+    return rates
+
+
+def table(title: str, rates: dict[str, list[float]], beside: str) -> str:
+    """Medians and ranges, and ratios to one of them within each round."""
+    lines = [title, f"  {'':<12}{'images/s (range)':>34}{f'/ {beside} (range)':>32}"]
+    for name, values in rates.items():
+        ratios = [a / b for a, b in zip(values, rates[beside], strict=True)]
+        rate = f"{statistics.median(values):,.0f} ({min(values):,.0f} - {max(values):,.0f})"
+        ratio = f"{statistics.median(ratios):.3f} ({min(ratios):.3f} - {max(ratios):.3f})"
+        lines.append(f"  {name:<12}{rate:>34}{ratio:>32}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Prints three tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--path", help="CelebA or any labelled pictures. Default: rendered faces.")
+    parser.add_argument("--source", default="auto", help="Of what lies at the path.")
+    parser.add_argument("--images", type=int, default=4096, help="Rendered faces.")
+    parser.add_argument("--size", type=int, default=64, help="Pixels.")
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--width", type=int, default=64, help="Channels of the networks.")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--calls", type=int, default=2, help="Of the step, in a round.")
+    parser.add_argument("--json", type=Path, help="Where to write all of it.")
+    options = parser.parse_args()
+    data = Data(
+        source=options.source,
+        path=options.path,
+        image_size=options.size,
+        batch_size=options.batch,
+    )
+    config = Config(
+        data=data,
+        augment=Augment(flip=False),
+        network=Network(g_width=options.width, d_width=options.width, dtype=options.dtype),
+    )
+    source = find_source(data) if options.path else rendered(options.images)
+    print(source.found)
+    prepared = preparing(source, data, options.rounds)
+    cores = os.cpu_count()
+    print(table(f"Preparing at {options.size} px, {cores} cores", prepared, "one core"), flush=True)
+
+    split = source.splits["train"]()
+    with tempfile.TemporaryDirectory() as folder:
+        meta = Meta(
+            source=source.name,
+            fingerprint=source.fingerprint,
+            split="train",
+            crop="none",
+            resize="none",
+            attribute_names=source.attribute_names,
+            image_size=options.size,
+            num=len(split.attributes),
+        )
+        recipe = Recipe(
+            options.size, crop_of(data, source), data.resize, source.formats, source.frame
+        )
+        rows: Iterator[Rows] = building.decode_all(split, recipe, Report(), "error")
+        write_store(Path(folder) / "train", meta, rows)
+        store = open_store(Path(folder) / "train")
+        parallel = Parallel.create("jit")
+        by_itself = alone(store, parallel, options.batch, 200, options.rounds)
+        title = f"Feeds alone, batch {options.batch}, {len(store.images):,} pictures"
+        print(table(title, by_itself, "stream"), flush=True)
+        training = under_a_step(store, parallel, config, options.calls, options.rounds)
+    title = f"Training with DCGAN-{options.size}, width {options.width}, {options.dtype}"
+    print(table(title, training, "step alone"))
+    if options.json:
+        document = {
+            "preparing": prepared,
+            "alone": by_itself,
+            "training": training,
+            "options": {k: str(v) for k, v in vars(options).items()},
+            "source": source.found,
+            "device": jax.devices()[0].device_kind,
+            "machine": platform.processor() or platform.machine(),
+            "cores": cores,
+            "versions": {name: version(name) for name in ("jax", "numpy", "pillow", "joblib")},
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        }
+        options.json.write_text(json.dumps(document, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""From a split of a source to its store: read, decode, crop, resize, on all cores."""
+
+import functools
+import itertools
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import joblib
+import numpy as np
+from tqdm import tqdm
+
+from gan.data.decode import Done, Recipe, follow
+from gan.data.source import Picture, Source, Split
+from gan.data.store import Meta, Report, Rows, write_store
+from gan.errors import DataError
+
+log = logging.getLogger("gan")
+
+CHUNK = 256  # Pictures drawn at a time, always so many, so that it compiles once.
+TELL_EVERY = 10  # Seconds, where there is no bar.
+TASK = 32  # Pictures that a process decodes at a time.
+FEW = 1024  # So few are decoded here: starting processes takes longer.
+
+
+def build(path: Path, meta: Meta, split: Split, source: Source, on_bad: str) -> None:
+    """Prepares one split and writes it."""
+    done = Report(skipped=list(split.left_out))
+    if source.drawn:
+        rows = draw_all(split, meta.image_size)
+    else:
+        recipe = Recipe(meta.image_size, meta.crop, meta.resize, source.formats, source.frame)
+        rows = decode_all(split, recipe, done, on_bad)
+    rows = progress(rows, f"{meta.source} {meta.split}", meta.num)
+    write_store(path, meta, rows, done)
+    for change, num in done.changes.most_common():
+        log.info("%s: %s pictures %s", meta.split, f"{num:,}", change)
+    for name, reason in done.skipped[:5]:
+        log.warning("%s: skipped %s: %s", meta.split, name, reason)
+
+
+def draw_all(split: Split, image_size: int) -> Iterator[Rows]:
+    """Its pictures, CHUNK by CHUNK."""
+    num = len(split.attributes)
+    for first in range(0, num, CHUNK):
+        indices = np.minimum(np.arange(first, first + CHUNK), num - 1)
+        images = split.draw(indices, image_size)[: num - first]
+        rows = slice(first, first + CHUNK)
+        yield Rows(images, split.attributes[rows], split.identity[rows])
+
+
+def decode_all(split: Split, recipe: Recipe, done: Report, on_bad: str) -> Iterator[Rows]:
+    """Its files, decoded by all cores, in order; bad ones are an error or noted in `done`."""
+    num = len(split.attributes)
+    broken: list[Exception] = []
+
+    def tasks() -> Iterator[tuple]:
+        try:
+            for first in range(0, num, TASK):
+                count = min(TASK, num - first)
+                if stream is None:
+                    pictures = [read(split, first + i) for i in range(count)]
+                else:
+                    pictures = list(itertools.islice(stream, count))
+                names = split.names[first : first + len(pictures)]
+                yield joblib.delayed(work)(os.getpid(), recipe, pictures, names)
+        except Exception as error:  # Raised below: joblib asks for tasks in a thread of its own.
+            broken.append(error)
+
+    stream = split.stream() if split.stream else None
+    with joblib.parallel_config("loky", idle_worker_timeout=30):
+        parallel = joblib.Parallel(
+            n_jobs=os.cpu_count() if num > FEW else 1,
+            return_as="generator",
+            pre_dispatch="3*n_jobs",
+            max_nbytes=None,
+        )
+        first = 0
+        for results in parallel(tasks()):
+            kept = []
+            for index, result in enumerate(results, first):
+                if isinstance(result, DataError):
+                    if on_bad != "skip":
+                        raise DataError(
+                            f"{result} (To leave out single bad pictures: "
+                            "--config.data.on_bad=skip.)"
+                        )
+                    name = split.names[index]
+                    done.skipped.append((name, str(result).removeprefix(name).strip(" :")))
+                else:
+                    kept.append(index)
+                    done.changes.update(result.changes)
+            first += len(results)
+            if kept:
+                images = np.stack([r.image for r in results if not isinstance(r, DataError)])
+                yield Rows(images, split.attributes[kept], split.identity[kept])
+    if broken:
+        raise broken[0]
+    if first != num:
+        raise DataError(f"{split.names[first]}: {first} pictures came for {num} rows of labels.")
+
+
+def work(
+    parent: int, recipe: Recipe, pictures: list[Picture | DataError], names: Sequence[str]
+) -> list[Done | DataError]:
+    """`follow`, in a process that ends with its `parent`."""
+    if os.getpid() != parent:
+        end_with(parent)
+    return follow(recipe, pictures, names)
+
+
+@functools.cache
+def end_with(parent: int) -> None:
+    """Lets this process end when its parent was killed: joblib's would wait for work forever."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def read(split: Split, index: int) -> Picture | DataError:
+    """Picture `index`, or why it cannot be read."""
+    try:
+        return split.read(index)
+    except DataError as error:
+        return error
+
+
+def progress(batches: Iterator[Rows], name: str, num: int) -> Iterator[Rows]:
+    """Passes the batches on; shows a bar on a terminal and logs a line now and then elsewhere."""
+    start = told = time.monotonic()
+    done = 0
+    with tqdm(total=num, desc=name, unit="img", leave=False, disable=None) as bar:
+        for batch in batches:
+            yield batch
+            done += len(batch.images)
+            bar.update(len(batch.images))
+            now = time.monotonic()
+            if bar.disable and now - told >= TELL_EVERY:
+                told, rate = now, done / (now - start)
+                left = (num - done) / rate
+                log.info("%s: %.0f %%, %.0f img/s, %.0f s left", name, 100 * done / num, rate, left)
+    seconds = time.monotonic() - start
+    log.info("%s: %d pictures in %.1f s, %.0f img/s", name, done, seconds, done / seconds)

@@ -1,0 +1,201 @@
+"""From an encoded picture of any size to a square one of the size that is trained at.
+
+Nothing here needs JAX or TensorFlow: it runs in the processes that prepare a data set.
+"""
+
+import dataclasses
+import io
+import warnings
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+
+from gan.data.source import Picture
+from gan.errors import DataError
+
+MAX_PIXELS = 2**26  # 8,192 x 8,192: larger ones are refused before they are decoded.
+RESIZES = {  # Each antialiased.
+    "bicubic": Image.Resampling.BICUBIC,
+    "area": Image.Resampling.BOX,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+ANY_FORMAT = ("JPEG", "PNG", "WEBP", "BMP")  # A short list: each decoder can have bugs.
+SQUARE, SQUASH = "square", "squash"
+
+
+class Crop(NamedTuple):
+    """A box on CelebA's frame of 218 rows and 178 columns; `bottom` and `right` are outside."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    def on(self, height: int, width: int) -> "Crop":
+        """The same box on a frame of another height and width, its edges rounded down."""
+        return Crop(
+            self.top * height // 218,
+            self.left * width // 178,
+            self.bottom * height // 218,
+            self.right * width // 178,
+        )
+
+
+def center(side: int) -> Crop:
+    """The square of `side` pixels in the middle of the frame."""
+    top, left = (218 - side) // 2, (178 - side) // 2
+    return Crop(top, left, top + side, left + side)
+
+
+CROPS = {
+    "center178": center(178),
+    "center160": center(160),
+    "center140": center(140),
+    "center108": center(108),
+    "ddim128": Crop(57, 25, 185, 153),
+    SQUASH: Crop(0, 0, 218, 178),  # The whole picture, not in proportion.
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What is done to every picture of a data set."""
+
+    size: int  # Pixels, square.
+    crop: str  # Of CROPS; or SQUARE: the largest in the middle.
+    resize: str  # Of RESIZES.
+    formats: tuple[str, ...] = ()  # Of files, by Pillow's names.
+    frame: tuple[int, int] | None = None  # Height, width that every picture must have.
+
+
+class Done(NamedTuple):
+    """A picture, and what had to be done to it besides cropping and resizing."""
+
+    image: UInt8[np.ndarray, "s s 3"]
+    changes: tuple[str, ...]
+
+
+def follow(
+    recipe: Recipe, pictures: Sequence[Picture | DataError], names: Sequence[str]
+) -> list[Done | DataError]:
+    """The recipe on each picture; its error where it is bad."""
+    results: list[Done | DataError] = []
+    for picture, name in zip(pictures, names, strict=True):
+        try:
+            results.append(
+                picture if isinstance(picture, DataError) else square(recipe, picture, name)
+            )
+        except DataError as error:
+            results.append(error)
+    return results
+
+
+def square(recipe: Recipe, picture: Picture, name: str) -> Done:
+    """One picture, after the recipe. DataError, with its `name`, if it is bad."""
+    changes: list[str] = []
+    image = _open(recipe, picture, name, changes)
+    width, height = image.size
+    if recipe.crop == SQUARE:
+        side = min(width, height)
+        top, left = (height - side) // 2, (width - side) // 2
+        box = Crop(top, left, top + side, left + side)
+    else:
+        box = CROPS[recipe.crop].on(height, width)
+    if recipe.frame is None:
+        if recipe.crop == SQUARE and width != height:
+            changes.append("cut to a square")
+        if min(width, height) < recipe.size:
+            changes.append(f"enlarged to {recipe.size} px")
+    image = image.crop((box.left, box.top, box.right, box.bottom))
+    image = image.resize((recipe.size, recipe.size), RESIZES[recipe.resize])
+    return Done(np.asarray(image), tuple(changes))
+
+
+def _open(recipe: Recipe, picture: Picture, name: str, changes: list[str]) -> Image.Image:
+    """In RGB and upright."""
+    if isinstance(picture, np.ndarray):
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] not in (1, 3, 4):
+            raise DataError(
+                f"{name} is {picture.dtype} {[*picture.shape]}, not uint8 [h, w, 1, 3 or 4]."
+            )
+        if not picture.size:
+            raise DataError(f"{name} has no pixels: {[*picture.shape]}.")
+        return _to_rgb(
+            Image.fromarray(picture.squeeze(2) if picture.shape[2] == 1 else picture), name, changes
+        )
+    if recipe.formats == ("JPEG",):
+        check_whole_jpeg(picture, name)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Of sizes (refused below) and of damaged EXIF.
+            image = Image.open(io.BytesIO(picture), formats=recipe.formats)
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise DataError(
+                    f"{name} is {width} x {height}; at most {MAX_PIXELS:,} pixels are decoded. "
+                    "Make it smaller, or take it out."
+                )
+            if recipe.frame and (height, width) != recipe.frame:
+                raise DataError(
+                    f"{name} is {width} x {height}, but the set's first picture is "
+                    f"{recipe.frame[1]} x {recipe.frame[0]}."
+                )
+            image.load()
+            if not recipe.frame and image.getexif().get(0x0112, 1) != 1:
+                image = ImageOps.exif_transpose(image)
+                changes.append("turned upright (EXIF)")
+    except DataError:
+        raise
+    except Image.DecompressionBombError as error:  # Pillow's own limit, before it says a size.
+        raise DataError(
+            f"{name}: {error} At most {MAX_PIXELS:,} pixels are decoded. Make it smaller, or take "
+            "it out."
+        ) from None
+    except Exception as error:  # Decoders fail in any way.
+        allowed = ", ".join(recipe.formats)
+        raise DataError(
+            f"{name} is no picture that can be decoded ({allowed}): {_reason(error)}; it begins "
+            f"with {picture[:8]!r}."
+        ) from None
+    return _to_rgb(image, name, changes)
+
+
+def _to_rgb(image: Image.Image, name: str, changes: list[str]) -> Image.Image:
+    transparent = "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "La", "RGBa")
+    if image.mode == "RGB" and not transparent:
+        return image
+    if image.mode == "CMYK":
+        raise DataError(
+            f"{name} has 4 colour channels (CMYK, for print), whose colours on a screen are a "
+            "guess. Save it as RGB."
+        )
+    if image.mode.startswith("I"):  # 16 bits a pixel.
+        changes.append("16 bits to 8")
+        image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
+    if image.mode in ("L", "1") and not transparent:
+        changes.append("grey to RGB")
+        return image.convert("RGB")
+    if transparent:
+        image = image.convert("RGBA")
+        if image.getextrema()[3][0] < 255:
+            changes.append("transparency made white")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    changes.append(f"{image.mode} to RGB")
+    return image.convert("RGB")
+
+
+def check_whole_jpeg(data: bytes, name: str) -> None:
+    """DataError if this is no JPEG, or its end is missing (decoders invent the rest)."""
+    if data[:2] != b"\xff\xd8":
+        raise DataError(f"{name} is not a JPEG file: it begins with {data[:8]!r}.")
+    if data[-2:] != b"\xff\xd9":
+        raise DataError(f"{name}: the JPEG breaks off after {len(data):,} bytes.")
+
+
+def _reason(error: Exception) -> str:
+    text = str(error) or type(error).__name__
+    return "unknown format" if "cannot identify" in text else text

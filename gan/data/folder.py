@@ -1,0 +1,118 @@
+"""Your own pictures: a folder, or a zip that is never unpacked, with pictures at any depth.
+
+Their labels are, what is found first,
+    a CSV file        picture,Smiling,Glasses,...    and, if wanted, the columns split and identity
+    sub-folders       cats/1.jpg  dogs/7.png         a class each
+    none              training is unconditional
+A CSV names pictures by their path in the folder, or by the end of it if that is unique. Folders
+train, validation, test at the top are the splits; what says nothing of splits is split by hash.
+"""
+
+import functools
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from gan.config import Data
+from gan.data.celeba_files import open_data
+from gan.data.decode import ANY_FORMAT
+from gan.data.files import MAX_TEXT, Files, Folder, first_few, open_files
+from gan.data.folder_labels import Found, Labels, folders_of, read_labels
+from gan.data.source import SPLITS, Source, Split, hash_splits
+from gan.errors import DataError
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+
+
+def source(config: Data) -> Source:
+    """The pictures at `config.path`. ConfigError for a wrong setting, DataError for wrong files."""
+    found = find(open_data(config, "folder", "pictures", "They may lie at any depth in it."))
+    names, load, labels, how = read_labels(config, found)
+    digest = hashlib.sha256(repr(sorted(found.stamps.items())).encode())
+    if labels:
+        digest.update(labels[0].read(labels[1], MAX_TEXT))
+    used = labels and labels[0].where(labels[1])
+    others = [name for name in found.others if found.files.where(name) != used]
+    kinds = sorted({PurePosixPath(name).suffix.lower() or "without extension" for name in others})
+    kind = "folder" if isinstance(found.files, Folder) else "zip"
+    splits = functools.cache(lambda: make_splits(found.files, load()))
+    return Source(
+        name="folder",
+        found=f"{len(found.stamps):,} pictures in the {kind} {found.files.path}; {how}"
+        + f"; {len(others):,} other files were left alone: {', '.join(kinds)}" * bool(others),
+        fingerprint=digest.hexdigest(),
+        attribute_names=names,
+        splits={name: lambda name=name: splits()[name] for name in SPLITS},
+        formats=ANY_FORMAT,
+    )
+
+
+def recognise(path: Path) -> bool:
+    """Whether any picture lies there."""
+    try:
+        return any(map(is_picture, open_files(path).list(deep=True)))
+    except (OSError, ValueError):  # DataError is one.
+        return False
+
+
+def is_picture(name: str) -> bool:
+    """By the extension."""
+    return name.lower().endswith(EXTENSIONS)
+
+
+def find(files: Files) -> Found:
+    """All pictures; DataError if there are too few."""
+    there = files.list(deep=True)
+    stamps = {name: stamp for name, stamp in there.items() if is_picture(name)}
+    others = [name for name in there if name not in stamps]
+    if len(stamps) < len(SPLITS):
+        raise DataError(
+            f"{files.path}: {len(stamps)} pictures ({', '.join(EXTENSIONS)}) lie there, at least "
+            f"{len(SPLITS)} are needed: one for each of {', '.join(SPLITS)}. Else there lies "
+            f"{first_few(others)}."
+        )
+    common = folders_of(min(stamps))
+    for name in stamps:
+        same = [a == b for a, b in zip(common, folders_of(name), strict=False)]
+        common = common[: (*same, False).index(False)]
+    return Found(files, stamps, common, others)
+
+
+def make_splits(files: Files, labels: Labels) -> dict[str, Split]:
+    """The three of them; what is missing of the last two is taken from the first by hash."""
+    keys = [person or name for person, name in zip(labels.people, labels.names, strict=True)]
+    if labels.splits is None:
+        rows = hash_splits(keys)
+    else:
+        splits = np.array(labels.splits)
+        rows = {split: np.flatnonzero(splits == split) for split in SPLITS}
+        if not len(rows["train"]):
+            raise DataError(f"{files.path}: no picture with its labels is of the split train.")
+        missing = [split for split in SPLITS[1:] if not len(rows[split])]
+        if missing:
+            train = rows["train"]
+            parts = hash_splits([keys[row] for row in train])
+            rows |= {split: train[parts.pop(split)] for split in missing}
+            rows["train"] = train[np.sort(np.concatenate(list(parts.values())))]
+    numbers = {person: number for number, person in enumerate(sorted({*labels.people} - {""}))}
+    people = np.array([numbers.get(person, -1) for person in labels.people], np.int32)
+    left_out: dict[str, list[tuple[str, str]]] = {split: [] for split in SPLITS}
+    for split, name, reason in labels.left_out:
+        left_out[split].append((files.where(name), reason))
+    return {
+        split: Split(
+            attributes=labels.attributes[chosen],
+            identity=people[chosen],
+            names=[files.where(labels.names[row]) for row in chosen],
+            read=functools.partial(read_picture, files, [labels.names[row] for row in chosen]),
+            left_out=left_out[split],
+        )
+        for split, chosen in rows.items()
+    }
+
+
+def read_picture(files: Files, names: Sequence[str], index: int) -> bytes:
+    """`Split.read` of these pictures."""
+    return files.read(names[index])
