@@ -73,7 +73,7 @@ def decode_all(split: Split, recipe: Recipe, done: Report, on_bad: str) -> Itera
     stream = split.stream() if split.stream else None
     with joblib.parallel_config("loky", idle_worker_timeout=30):
         parallel = joblib.Parallel(
-            n_jobs=os.cpu_count() if num > FEW else 1,
+            n_jobs=joblib.cpu_count() if num > FEW else 1,
             return_as="generator",
             pre_dispatch="3*n_jobs",
             max_nbytes=None,

@@ -68,7 +68,7 @@ class Stream:
 
     def __init__(self, store: Store, parallel: Parallel, *, seed: int, batch: int):
         """`batch` examples a step, over all processes; each reads only its own."""
-        self.text = f"stream: {store.images.nbytes / 1e9:.2f} GB stay on disk"
+        self.text = f"stream: {store.images.nbytes / 1e6:,.0f} MB stay on disk"
         self.per_call = 1
         self._store, self._parallel, self._seed, self._batch = store, parallel, seed, batch
 
@@ -123,7 +123,7 @@ class Resident:
         sharded: bool = False,
     ):
         """Brings the store to the devices: all of it to each, or `sharded`, to each its rows."""
-        self.text = f"resident: {store.images.nbytes / 1e9:.2f} GB"
+        self.text = f"resident: {store.images.nbytes / 1e6:,.0f} MB"
         if sharded:
             self.text += f", a share on each of {parallel.mesh.size} devices"
         self.per_call = per_call
@@ -194,8 +194,8 @@ def open_feed(
         options = dict(seed=seed, batch=batch, per_call=per_call)
         feed = Resident(store, parallel, **options, sharded=not whole and sharded)
     feed.text += (
-        f"; {SHARE:.0%} of the {free / 1e9:.1f} GB free on a device may be taken; "
-        f"{feed.per_call} steps a call."
+        f"; it may take {SHARE:.0%} of the {free / 1e6:,.0f} MB free on a device; steps a call: "
+        f"{feed.per_call}."
     )
     return feed
 

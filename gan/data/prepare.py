@@ -140,7 +140,7 @@ def check_store(store: Store, made: dict[str, object], on_bad: str) -> None:
                 "the folder, and it will be prepared again."
             )
     if store.skipped:
-        text = f"{store.skipped:,} inputs are not in it, listed in {store.path / 'skipped.csv'}"
+        text = f"{store.skipped:,} left out, listed in {store.path / 'skipped.csv'}"
         if on_bad != "skip":
             raise DataError(
                 f"{store.path} was prepared with --config.data.on_bad=skip: {text}. Give that "

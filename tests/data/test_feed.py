@@ -227,7 +227,7 @@ def test_a_call_is_never_longer_than_the_shortest_interval(store):
 @pytest.mark.parametrize(
     ("mode", "free", "kind", "text"),
     [
-        ("jit", 1e9, Resident, "resident: 0.00 GB; 40% of the 1.0 GB free"),
+        ("jit", 1e9, Resident, "resident: 0 MB; it may take 40% of the 1,000 MB free"),
         ("jit", 1300, Resident, "a share on each of 4 devices"),
         ("pmap", 1300, Stream, "stream"),  # Sharding is for jit alone.
         ("jit", 700, Stream, "stream"),

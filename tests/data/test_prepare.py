@@ -214,7 +214,7 @@ def test_bad_pictures_are_named_or_skipped(jpeg, use, tmp_path, caplog, how, rea
     assert reason in listed
     assert "skipped 37.jpg: " in caplog.text
     assert "37.jpg: 37.jpg" not in caplog.text
-    with pytest.raises(DataError, match=r"on_bad=skip: 2 inputs are not in it"):
+    with pytest.raises(DataError, match=r"on_bad=skip: 2 left out, listed in"):
         run()  # What was skipped does not become right by having been skipped.
     assert run(on_bad="skip")["train"].num == 98
 
