@@ -8,12 +8,11 @@ by round, and ratios are taken within a round.
 """
 
 import argparse
-import dataclasses
 import functools
 import io
 import json
-import os
 import platform
+import shutil
 import statistics
 import tempfile
 import time
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import joblib
 import numpy as np
 from jax import lax
 from PIL import Image
@@ -30,11 +30,11 @@ from PIL import Image
 from gan.config import Augment, Config, Data, Network
 from gan.data import build as building
 from gan.data import faces
-from gan.data.decode import Recipe, follow
-from gan.data.feed import STEPS_PER_CALL, Resident, Stream, stream
+from gan.data.decode import VERSION, Recipe, follow
+from gan.data.feed import STEPS_PER_CALL, Resident, Stream
 from gan.data.prepare import crop_of, find_source
 from gan.data.source import Source, Split
-from gan.data.store import Meta, Report, Rows, Store, open_store, write_store
+from gan.data.store import Meta, Report, Store, open_store, write_store
 from gan.parallel import Parallel
 from gan.state import Batch
 from gan.step import build, init_state, train_step
@@ -72,51 +72,66 @@ def rendered(num: int) -> Source:
     )
 
 
-def preparing(source: Source, config: Data, rounds: int) -> dict[str, list[float]]:
-    """Images/s of decoding, cropping and resizing: on one core, and on all."""
+def preparing(source: Source, config: Data, folder: Path, rounds: int) -> dict[str, list[float]]:
+    """Images/s of decoding, cropping and resizing on one core; and of reading, doing that on all
+    cores, and writing the store, which stays in `folder`.
+    """
     split = source.splits["train"]()
     num = len(split.attributes)
     recipe = Recipe(
         config.image_size, crop_of(config, source), config.resize, source.formats, source.frame
     )
     pictures = list(split.stream()) if split.stream else [split.read(i) for i in range(num)]
-    again = dataclasses.replace(split, read=pictures.__getitem__, stream=None)
+    meta = Meta(
+        source=source.name,
+        fingerprint=source.fingerprint,
+        version=VERSION,
+        split="train",
+        crop=recipe.crop,
+        resize=recipe.resize,
+        attribute_names=source.attribute_names,
+        image_size=recipe.size,
+        num=num,
+    )
 
     def one_core() -> None:
         follow(recipe, pictures, split.names)
 
-    def all_cores() -> None:
-        for _ in building.decode_all(again, recipe, Report(), "error"):
-            pass
+    def whole() -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        building.FEW = 0  # All cores, however few pictures there are.
+        write_store(folder, meta, building.decode_all(split, recipe, Report(), "error"))
 
-    all_cores()  # Starts the processes.
-    return in_turns({"one core": one_core, "all cores": all_cores}, num, rounds)
+    whole()  # Starts the processes.
+    return in_turns({"one core": one_core, "the whole": whole}, num, rounds)
 
 
 def alone(store: Store, parallel: Parallel, batch: int, steps: int, rounds: int) -> dict:
     """Images/s of each feed when nothing else is done with its batches."""
-    streamed = stream(store, seed=0, batch=batch, start=0, rows=slice(0, batch))
-    resident = Resident(store, parallel, seed=0, batch=batch, per_call=1)
 
     def look(state: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
         return state + 1, batch.image[:, ::8, ::8].sum() + batch.attributes.sum()
 
-    call = resident.compile(look)
-    calls = resident.calls(0, 2**40, (2**40,))
-    state = jax.device_put(np.int32(0), parallel.replicated)
+    def contestant(feed: Any) -> Callable[[], None]:
+        call = feed.compile(look)
+        calls = feed.calls(0, 2**40, (2**40,))
+        state = jax.device_put(np.int32(0), parallel.replicated)
 
-    def stream_some() -> None:
-        for _ in range(steps):
-            next(streamed)
+        def run() -> None:
+            nonlocal state
+            for _ in range(steps):
+                _, item = next(calls)
+                state, seen = call(state, item)
+            jax.block_until_ready((state, seen))
 
-    def resident_some() -> None:
-        nonlocal state
-        for _ in range(steps):
-            _, item = next(calls)
-            state, seen = call(state, item)
-        jax.block_until_ready((state, seen))
+        run()  # Compiles.
+        return run
 
-    contestants = {"stream": stream_some, "resident": resident_some}
+    feeds = {
+        "stream": Stream(store, parallel, seed=0, batch=batch),
+        "resident": Resident(store, parallel, seed=0, batch=batch, per_call=1),
+    }
+    contestants = {name: contestant(feed) for name, feed in feeds.items()}
     return in_turns(contestants, batch * steps, rounds)
 
 
@@ -236,28 +251,13 @@ def main() -> None:
     )
     source = find_source(data) if options.path else rendered(options.images)
     print(source.found)
-    prepared = preparing(source, data, options.rounds)
-    cores = os.cpu_count()
-    print(table(f"Preparing at {options.size} px, {cores} cores", prepared, "one core"), flush=True)
-
-    split = source.splits["train"]()
+    cores = joblib.cpu_count()
     with tempfile.TemporaryDirectory() as folder:
-        meta = Meta(
-            source=source.name,
-            fingerprint=source.fingerprint,
-            split="train",
-            crop="none",
-            resize="none",
-            attribute_names=source.attribute_names,
-            image_size=options.size,
-            num=len(split.attributes),
-        )
-        recipe = Recipe(
-            options.size, crop_of(data, source), data.resize, source.formats, source.frame
-        )
-        rows: Iterator[Rows] = building.decode_all(split, recipe, Report(), "error")
-        write_store(Path(folder) / "train", meta, rows)
-        store = open_store(Path(folder) / "train")
+        path = Path(folder) / "train"
+        prepared = preparing(source, data, path, options.rounds)
+        title = f"Preparing at {options.size} px, {cores} cores"
+        print(table(title, prepared, "one core"), flush=True)
+        store = open_store(path)
         parallel = Parallel.create("jit")
         by_itself = alone(store, parallel, options.batch, 200, options.rounds)
         title = f"Feeds alone, batch {options.batch}, {len(store.images):,} pictures"

@@ -9,6 +9,7 @@ import numpy as np
 
 from gan import workdir
 from gan.checkpoint import Checkpoints
+from gan.data.attributes import AttributeTable
 from gan.data.prepare import prepare
 from gan.data.store import Store
 from gan.errors import ConfigError, DataError
@@ -40,7 +41,7 @@ def evaluate(folder: Path) -> list[dict]:
             log.info("%d checkpoints, all scored: %s", len(checkpoints.steps()), path)
             return rows
         stores = prepare(run.config.data)
-        if not np.array_equal(stores["train"].attributes, run.table.rows):
+        if not run.table.same_data(AttributeTable.of(stores["train"])):
             raise ConfigError(
                 f"--workdir={folder} was trained on other data than config.data.path holds now: "
                 "its scores would not compare. Bring the old files back."

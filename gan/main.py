@@ -109,7 +109,8 @@ def parse(argv: list[str]) -> flags.FlagValues:
         # Absolute, so that the other modes find them from any folder.
         data.cache_dir = str(Path(data.cache_dir).expanduser().absolute())
         data.path = data.path and str(Path(data.path).expanduser().absolute())
-        data.labels = data.labels and str(Path(data.labels).expanduser().absolute())
+        if data.labels and Path(data.labels).expanduser().exists():  # Or it lies in the data.
+            data.labels = str(Path(data.labels).expanduser().absolute())
     return values
 
 

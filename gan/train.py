@@ -223,11 +223,11 @@ def remember(store: Store, folder: Path) -> AttributeTable:
     if path.exists() and (folder / "checkpoints").exists():
         with contextlib.suppress(DataError):  # Damaged: written anew.
             old = AttributeTable.load(path)
-            if old.names != table.names or not np.array_equal(old.rows, table.rows):
+            if not table.same_data(old):
                 raise ConfigError(
                     f"--workdir={folder} was trained on other data ({len(old.rows):,} images, now "
-                    f"{len(table.rows):,}, or other labels). Name another workdir, or bring the "
-                    "old files back."
+                    f"{len(table.rows):,}, or other pictures or labels). Name another workdir, or "
+                    "bring the old files back."
                 )
     table.save(path)
     return table

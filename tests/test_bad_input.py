@@ -29,12 +29,12 @@ ATTRIBUTES, PARTITION, ZIP, FOLDER = (
 SIXTH = MEMBERS[5]  # Of the training split.
 
 
-def options(root: Path, *more: str) -> list[str]:
+def options(root: Path, *more: str, source: str = "celeba") -> list[str]:
     """The command that trains on what lies at `root`."""
     return [
         f"--config={TINY}",
         f"--workdir={root.parent / 'run'}",
-        "--config.data.source=celeba",
+        f"--config.data.source={source}",
         f"--config.data.path={root}",
         f"--config.data.cache_dir={root.parent / 'cache'}",
         "--config.data.batch_size=4",
@@ -211,7 +211,7 @@ def test_single_bad_pictures_are_skipped_counted_and_listed(run, tmp_path, name)
     assert "skipped" in said
     listed = [path.read_text() for path in (tmp_path / "cache").glob("*/*/skipped.csv")]
     assert sum(SIXTH in text for text in listed) == 1
-    assert "11" in str(sum(len(np.load(p)) for p in (tmp_path / "cache").glob("*/*/identity.npy")))
+    assert sum(len(np.load(p)) for p in (tmp_path / "cache").glob("*/*/identity.npy")) == 11
 
 
 @pytest.mark.parametrize("change", [shuffled(ATTRIBUTES), shuffled(PARTITION)])
@@ -251,13 +251,92 @@ def test_wrong_settings_exit_64(run, tmp_path, setting, text):
     assert text in said
 
 
-def test_huge_headers_are_refused_for_any_pictures(run, tmp_path):
-    for number in range(9):
-        target = tmp_path / "mine" / ("a" if number % 2 else "b") / f"{number}.png"
+@pytest.mark.parametrize("name", ["HTML instead of a zip", "zip cut", "path traversal"])
+def test_a_bad_zip_is_named_whatever_it_is_looked_for_as(run, tmp_path, name):
+    root = write_celeba(tmp_path / "celeba", line_end="\n")
+    damage, text = IN_ZIP[name]
+    damage(root)
+    code, said = run(*options(root / ZIP, source="auto"))
+    assert code == 65
+    assert text in said
+    code, said = run(*options(root.with_name("celeb"), source="auto"))
+    assert code == 65
+    assert "does not exist. Did you mean 'celeba'?" in said
+
+
+def mine(root: Path, num: int = 9) -> Path:
+    """Pictures of one's own: `num` of them in two classes."""
+    for number in range(num):
+        target = root / ("a" if number % 2 else "b") / f"{number}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(encoded("PNG"))
-    target.write_bytes(png_of(20_000, 20_000))
-    code, said = run(*options(tmp_path / "mine", "--config.data.source=folder"))
+        Image.new("RGB", (40, 40), (25 * number, 0, 0)).save(target)
+    return root
+
+
+def test_labels_are_found_from_here_and_in_the_data(run, tmp_path, monkeypatch):
+    root = mine(tmp_path / "mine")
+    monkeypatch.chdir(tmp_path)
+    rows = "".join(f"{number}.png,{number % 3 == 0:d}\n" for number in range(9))
+    for name in ("mine/one.csv", "mine/two.csv", "three.csv"):
+        (tmp_path / name).write_text("file,Third\n" + rows)
+    command = options(root, "--mode=prepare", source="folder")
+    code, said = run(*command)
+    assert code == 64
+    assert "--config.data.labels=" in said
+    for name in ("one.csv", "three.csv", str(tmp_path / "three.csv")):
+        code, said = run(*command, f"--config.data.labels={name}")
+        assert code == 0, said
+        assert "Third" in said
+
+
+def test_other_pictures_are_not_the_same_run(run, tmp_path):
+    first = mine(tmp_path / "first" / "mine")
+    train = [
+        f"--config.data.cache_dir={tmp_path / 'cache'}",
+        f"--workdir={tmp_path / 'run'}",
+    ]
+    code, said = run(*options(first, *train, source="folder"))
+    assert code == 0, said
+    shutil.copytree(first, tmp_path / "copied" / "mine")  # With other times.
+    code, said = run(
+        *options(tmp_path / "copied" / "mine", *train, "--config.steps=6", source="folder")
+    )
+    assert code == 0, said
+    other = mine(tmp_path / "other" / "mine")
+    Image.new("RGB", (40, 40), "white").save(other / "a" / "1.png")
+    code, said = run(*options(other, *train, "--config.steps=8", source="folder"))
+    assert code == 64
+    assert "was trained on other data" in said
+
+
+def test_a_sheet_that_was_lost_is_drawn_again(run, tmp_path):
+    command = options(mine(tmp_path / "mine"), "--mode=prepare", source="folder")
+    assert run(*command)[0] == 0
+    (sheet,) = (tmp_path / "cache").glob("*/prepared.png")
+    sheet.unlink()
+    assert run(*command)[0] == 0
+    assert sheet.exists()
+
+
+def test_names_may_be_any_bytes(run, tmp_path):
+    root = mine(tmp_path / "mine")
+    os.rename(root / "a" / "1.png", os.fsencode(root / "a") + b"/\xff.png")
+    code, said = run(*options(root, "--mode=prepare", source="folder"))
+    assert code == 0, said
+
+
+def test_pictures_of_too_many_pixels_are_refused_below_what_pillow_refuses(run, tmp_path):
+    root = mine(tmp_path / "mine")
+    (root / "a" / "1.png").write_bytes(png_of(9_000, 9_000))
+    code, said = run(*options(root, "--mode=prepare", source="folder"))
+    assert code == 65
+    assert "1.png is 9000 x 9000; at most 67,108,864 pixels are decoded" in said
+
+
+def test_huge_headers_are_refused_for_any_pictures(run, tmp_path):
+    root = mine(tmp_path / "mine")
+    (root / "b" / "8.png").write_bytes(png_of(20_000, 20_000))
+    code, said = run(*options(root, source="folder"))
     assert code == 65
     assert "8.png: Image size (400000000 pixels)" in said
 

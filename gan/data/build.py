@@ -23,6 +23,7 @@ log = logging.getLogger("gan")
 CHUNK = 256  # Pictures drawn at a time, always so many, so that it compiles once.
 TELL_EVERY = 10  # Seconds, where there is no bar.
 TASK = 32  # Pictures that a process decodes at a time.
+MOST_BAD = 0.5  # Share of pictures that on_bad="skip" may leave out: it is for single ones.
 FEW = 1024  # So few are decoded here: starting processes takes longer.
 
 
@@ -99,6 +100,12 @@ def decode_all(split: Split, recipe: Recipe, done: Report, on_bad: str) -> Itera
                 yield Rows(images, split.attributes[kept], split.identity[kept])
     if broken:
         raise broken[0]
+    bad = len(done.skipped) - len(split.left_out)
+    if bad > MOST_BAD * num:
+        raise DataError(
+            f"{bad:,} of the {num:,} pictures are bad, which is more than some: for example "
+            f"{': '.join(done.skipped[-1])}."
+        )
     if first != num:
         raise DataError(f"{split.names[first]}: {first} pictures came for {num} rows of labels.")
 

@@ -167,21 +167,7 @@ def make_splits(labels: Labels, pictures: Pictures, on_bad: str) -> dict[str, Sp
     attributes = labels.attributes()
     partition = labels.partition and labels.partition()
     identity = labels.identity and labels.identity()
-    names, left_out = list(attributes.rows), {}
-    for table in (partition, identity):
-        if table is not None:
-            names, lost = match(attributes.where, names, table.where, table.rows, on_bad)
-            reasons = {n: f"not in {table.where}" for n, _ in lost if n in attributes.rows}
-            left_out = reasons | left_out  # The first reason stays.
-    labelled = set(names)
-    names, lost = match(attributes.where, names, pictures.place(), pictures.stamps, on_bad)
-    left_out = dict(lost) | left_out
-    if not names:
-        raise DataError(
-            f"{pictures.place()}: not one of its {len(pictures.stamps):,} pictures has a row in "
-            f"each file of labels; {attributes.where} has {first_few(list(attributes.rows))}. All "
-            "have to be of the same download."
-        )
+    names, left_out = complete(attributes, [partition, identity], pictures, on_bad)
     people = identity.of(names) if identity else np.full(len(names), -1)
     rows = {}
     if partition:
@@ -199,7 +185,7 @@ def make_splits(labels: Labels, pictures: Pictures, on_bad: str) -> dict[str, Sp
         rows = hash_splits([str(person) for person in people] if identity else names)
     bad = {split: [] for split in SPLITS}
     for name, reason in left_out.items():
-        number = int(partition.of([name])[0]) if partition and name in labelled else 0
+        number = int(partition.of([name])[0]) if partition and name in partition.rows else 0
         bad[SPLITS[number]].append((pictures.where(name), reason))
     splits = {}
     for number, split in enumerate(SPLITS):
@@ -218,6 +204,27 @@ def make_splits(labels: Labels, pictures: Pictures, on_bad: str) -> dict[str, Sp
             left_out=bad[split],
         )
     return splits
+
+
+def complete(
+    attributes: Table, others: Sequence[Table | None], pictures: Pictures, on_bad: str
+) -> tuple[list[str], dict[str, str]]:
+    """The pictures that are there and in each file of labels; and why all others are left out."""
+    names, left_out = list(attributes.rows), {}
+    for table in others:
+        if table is not None:
+            names, lost = match(attributes.where, names, table.where, table.rows, on_bad)
+            reasons = {n: f"not in {table.where}" for n, _ in lost if n in attributes.rows}
+            left_out = reasons | left_out  # The first reason stays.
+    names, lost = match(attributes.where, names, pictures.place(), pictures.stamps, on_bad)
+    left_out = dict(lost) | left_out
+    if not names:
+        raise DataError(
+            f"{pictures.place()}: not one of its {len(pictures.stamps):,} pictures has a row in "
+            f"each file of labels; {attributes.where} has {first_few(list(attributes.rows))}. All "
+            "have to be of the same download."
+        )
+    return names, left_out
 
 
 def read_member(pictures: Pictures, members: Sequence[str], index: int) -> bytes:

@@ -18,6 +18,10 @@ from gan.errors import ConfigError, DataError, nearest
 PICTURE = re.compile(r"[0-9]{6}\.jpg")
 FRAME = (218, 178)  # Height, width of the official pictures.
 MAX_SCALE = 4  # Larger frames are refused: one picture of 20,000 x 20,000 would fill the memory.
+ALIGNED = (
+    "aligned pictures are 178 x 218, or smaller or larger in proportion (at most "
+    f"{MAX_SCALE} times)."
+)
 TRIED = 100  # Pictures that may be bad, with on_bad=skip, before the first good one.
 
 
@@ -142,13 +146,14 @@ def not_there(files: Files, name: str, folders: Sequence[str], or_else: str = ""
 def frame_of(files: Files, name: str) -> tuple[int, int]:
     """Height and width of an aligned picture: the official ones or in proportion, or DataError."""
     height, width = size_of(files, name)
-    expected = width * FRAME[0] / FRAME[1]
-    if abs(height - expected) >= 1 or height > MAX_SCALE * FRAME[0]:
-        raise DataError(
-            f"{files.where(name)} is {width} x {height}; aligned pictures are 178 x 218, or "
-            f"smaller or larger in proportion (at most {MAX_SCALE} times)."
-        )
+    if not aligned(height, width):
+        raise DataError(f"{files.where(name)} is {width} x {height}; {ALIGNED}")
     return height, width
+
+
+def aligned(height: int, width: int) -> bool:
+    """Whether this is the frame of the official pictures, or one in proportion to it."""
+    return abs(height - width * FRAME[0] / FRAME[1]) < 1 and height <= MAX_SCALE * FRAME[0]
 
 
 def size_of(files: Files, name: str) -> tuple[int, int]:

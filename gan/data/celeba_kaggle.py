@@ -53,12 +53,18 @@ def source(config: Data) -> Source:
     attributes = require(files, ATTRIBUTE_FILE, folders)
     partition = locate(files, PARTITION_FILE, folders)
     identity = next(filter(None, (locate(files, name, folders) for name in IDENTITY_FILES)), None)
+    names = check_names(f"{files.where(attributes)}, line 1", column_names(files, attributes))
+    if not names:
+        raise DataError(
+            f"{files.where(attributes)}, line 1 names no attribute, only the column of pictures. "
+            "Fetch the file again."
+        )
     prefix = join(folders[0], PICTURES)
     pictures = find_pictures(files, [join(prefix, PICTURES), prefix])
     return make_source(
         "celeba_kaggle",
         f"CelebA's Kaggle files in {files.path}",
-        check_names(f"{files.where(attributes)}, line 1", column_names(files, attributes)),
+        names,
         Labels(
             functools.partial(parse_attributes, files, attributes),
             partition and functools.partial(parse_numbers, files, partition, len(SPLITS)),

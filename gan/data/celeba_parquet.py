@@ -19,7 +19,7 @@ from PIL import Image
 
 from gan.config import Data
 from gan.data.celeba import ATTRIBUTES, check_names
-from gan.data.celeba_files import FRAME, MAX_SCALE, open_data
+from gan.data.celeba_files import aligned, open_data
 from gan.data.files import first_few
 from gan.data.parquet_files import (
     Shard,
@@ -163,8 +163,7 @@ def look_at(
     except Exception:  # Decoders fail in any way.
         raise DataError(f"{name} is neither JPEG nor PNG: it begins {picture[:8]!r}.") from None
     width, height = image.size
-    aligned = abs(height - width * FRAME[0] / FRAME[1]) < 1 and height <= MAX_SCALE * FRAME[0]
-    if layout.names == ATTRIBUTES and aligned:
+    if layout.names == ATTRIBUTES and aligned(height, width):
         return (image.format,), (height, width)
     return ("JPEG", "PNG"), None
 
@@ -175,7 +174,8 @@ def read_splits(shards: Mapping[str, Sequence[Shard]], layout: Layout) -> dict[s
     names = names_of(every)
     columns = read_columns(every, [*layout.names, *[IDENTITY] * layout.identity])
     people = columns.get(IDENTITY, np.full(len(names), -1))
-    if outside := np.flatnonzero(np.abs(people) > np.iinfo(np.int32).max).tolist():
+    largest = np.iinfo(np.int32).max
+    if outside := np.flatnonzero((people > largest) | (people < -largest)).tolist():
         raise DataError(f"{names[outside[0]]}: {IDENTITY} is {people[outside[0]]}, too large.")
     attributes = np.zeros((len(names), len(layout.names)), np.uint8)
     for column, name in enumerate(layout.names):

@@ -9,25 +9,25 @@
 import functools
 import io
 import itertools
-from collections.abc import Iterator
+import warnings
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from gan.config import Data
-from gan.data.celeba import ATTRIBUTES, FRAME
+from gan.data.celeba import ATTRIBUTES
+from gan.data.celeba_files import ALIGNED, TRIED, aligned
 from gan.data.source import SPLITS, Source, Split
 from gan.data.tfds_files import (
-    AGAIN,
     INFO,
     Prepared,
+    attributes_of,
     default_data_dir,
     fingerprint,
     open_prepared,
-    parse,
+    pictures,
     record_reader,
-    records,
     unfinished,
     value,
     versions,
@@ -35,8 +35,6 @@ from gan.data.tfds_files import (
 from gan.errors import DataError
 
 NAME = "celeb_a"
-IDENTITY = "identity/Identity_No"
-MAX_SCALE = 4  # Of FRAME.
 
 
 def recognise(path: Path) -> bool:
@@ -82,10 +80,9 @@ def source(config: Data) -> Source:
             f"{folder} holds the data set {prepared.builder.name!r} with the features "
             f"{', '.join(sorted(features))}, not {NAME}. --config.data.source=tfds reads others."
         )
-    names = tuple(sorted(features["attributes"]))  # In features.json they have no order.
-    names = ATTRIBUTES if set(names) == set(ATTRIBUTES) else names
+    names = names_of(features)
     known = "identity" in features
-    frame = frame_of(prepared)
+    frame = frame_of(prepared, config.on_bad)
     splits = {
         name: functools.cache(functools.partial(_split, prepared, names, name)) for name in SPLITS
     }
@@ -102,51 +99,53 @@ def source(config: Data) -> Source:
     )
 
 
-def frame_of(prepared: Prepared) -> tuple[int, int]:
-    """Height and width: of the features, or where those leave it open, of the first picture."""
+def names_of(features: Any) -> tuple[str, ...]:
+    """The attributes: CelebA's in their order, others sorted, for features.json keeps none."""
+    names = tuple(sorted(features["attributes"]))
+    return ATTRIBUTES if set(names) == set(ATTRIBUTES) else names
+
+
+def frame_of(prepared: Prepared, on_bad: str) -> tuple[int, int]:
+    """Height and width: of the features, or where those leave it open, of the first picture.
+
+    That is the first good one if `on_bad` is "skip".
+    """
     height, width, _ = prepared.features["image"].shape
     if height is None or width is None:
-        first = next(records(prepared, "train"))
-        first = value(first, "image", lambda: prepared.name("train", 0))
-        try:
-            width, height = Image.open(io.BytesIO(first), formats=["JPEG"]).size
-        except OSError as error:
-            raise DataError(
-                f"{prepared.name('train', 0)}: its picture is no JPEG ({error})."
-            ) from error
-    if abs(height - width * FRAME[0] / FRAME[1]) >= 1 or height > MAX_SCALE * FRAME[0]:
-        raise DataError(
-            f"{prepared.folder}: the pictures are {width} x {height}; aligned ones are 178 x 218, "
-            f"or smaller or larger in proportion (at most {MAX_SCALE} times)."
-        )
+        height, width = first_size(prepared, TRIED if on_bad == "skip" else 1)
+    if not aligned(height, width):
+        raise DataError(f"{prepared.folder}: the pictures are {width} x {height}; {ALIGNED}")
     return height, width
+
+
+def first_size(prepared: Prepared, tried: int) -> tuple[int, int]:
+    """Height and width of the first good picture; DataError if there is none among so many."""
+    bad = DataError(f"{prepared.folder}: the split 'train' has no records.")
+    for i, picture in enumerate(itertools.islice(pictures(prepared, "train"), tried)):
+        try:
+            if isinstance(picture, DataError):
+                raise picture
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Of sizes.
+                width, height = Image.open(io.BytesIO(picture), formats=["JPEG"]).size
+            return height, width
+        except DataError as error:
+            bad = error
+        except Exception as error:  # Decoders fail in any way.
+            bad = DataError(f"{prepared.name('train', i)}: its picture is no JPEG ({error}).")
+    raise bad
 
 
 def _split(prepared: Prepared, attribute_names: tuple[str, ...], split: str) -> Split:
     """Its labels, without a look into its pictures."""
-    num, names = prepared.num(split), prepared.names(split)
-    attributes = np.empty((num, len(attribute_names)), np.uint8)
-    identity = np.full(num, -1, np.int32)
-    keys = [f"attributes/{name}" for name in attribute_names]
-    for i, record in enumerate(records(prepared, split)):
-        feature = parse(record, lambda i=i: names[i])
-        try:
-            attributes[i] = [feature[key].int64_list.value[0] for key in keys]
-            if "identity" in prepared.features:
-                identity[i] = feature[IDENTITY].int64_list.value[0]
-        except IndexError:
-            lost = next((key for key in keys if not feature[key].int64_list.value), IDENTITY)
-            raise DataError(
-                f"{names[i]} has no {lost!r}, which features.json promises. {AGAIN}."
-            ) from None
-
-    def picture(index: int, record: bytes) -> bytes:
-        return value(record, "image", lambda: names[index])
-
-    def stream() -> Iterator[bytes]:
-        return itertools.starmap(picture, enumerate(records(prepared, split)))
-
+    names = prepared.names(split)
+    attributes, identity = attributes_of(prepared, split, attribute_names)
     if prepared.file_format == "tfrecord":
+        stream = functools.partial(pictures, prepared, split)
         return Split(attributes, identity, names, stream=stream)
     read_record = record_reader(prepared, split)
-    return Split(attributes, identity, names, read=lambda i: picture(i, read_record(i)))
+
+    def read(index: int) -> bytes:
+        return value(read_record(index), "image", lambda: names[index])
+
+    return Split(attributes, identity, names, read=read)

@@ -16,7 +16,8 @@ from gan.data.files import Files, first_few, read_lines
 from gan.errors import DataError
 
 STYLES = ({"-1": 0, "1": 1}, {"0": 0, "1": 1}, {"false": 0, "true": 1}, {"no": 0, "yes": 1})
-VALUES = {value for style in STYLES for value in style}
+FLOATS = {"-1.0": "-1", "0.0": "0", "1.0": "1"}  # As pandas writes them where one was missing.
+VALUES = {value for style in (*STYLES, FLOATS) for value in style}
 NUMBER = re.compile(r"[0-9]{1,9}")
 
 
@@ -33,6 +34,7 @@ class Table:
         """The column as 0 | 1. DataError, with line and value, if it holds anything else."""
         column = self.columns[name]
         text = {value: value.strip().lower() for value in set(column)}
+        text = {value: FLOATS.get(plain, plain) for value, plain in text.items()}
         for style in STYLES:
             if style.keys() >= set(text.values()):
                 codes = {value: style[plain] for value, plain in text.items()}

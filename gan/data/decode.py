@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 from gan.data.source import Picture
 from gan.errors import DataError
 
+VERSION = 1  # Raised when a reader, a crop or this file makes other pictures, labels or splits.
 MAX_PIXELS = 2**26  # 8,192 x 8,192: larger ones are refused before they are decoded.
 RESIZES = {  # Each antialiased.
     "bicubic": Image.Resampling.BICUBIC,

@@ -8,10 +8,13 @@ is written in the same form: names, types, splits and order of the records are t
 
 import concurrent.futures
 import contextlib
+import errno
 import io
 import json
 import logging
+import os
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -22,7 +25,7 @@ import numpy as np
 
 from gan.data.decode import SQUASH, Recipe, square
 from gan.data.source import Source, Split
-from gan.data.tfds_files import FORMATS, INFO, unfinished
+from gan.data.tfds_files import FORMATS, INFO, beginning, unfinished
 from gan.errors import ConfigError, DataError, nearest
 from gan.lazy import tensorflow
 
@@ -61,7 +64,7 @@ def export(
     data_dir = data_dir.expanduser().absolute()
     folder = data_dir / name / version
     if folder.exists():
-        _check_same(folder, source, file_format)
+        _check_same(folder, source, file_format, on_bad)
         log.info("%s: this source is exported already.", folder)
         return folder
     try:
@@ -74,11 +77,16 @@ def export(
         log.warning("%s:%s It may be deleted if no other export runs.", folder.parent, remains)
     splits = {split: load() for split, load in source.splits.items()}
     record = {"source": source.name, "fingerprint": source.fingerprint}
-    with _offline(), tempfile.TemporaryDirectory() as downloads:
-        builder = _builder(source, splits, name, version, record, on_bad)(
-            data_dir=str(data_dir), file_format=file_format
-        )
-        builder.download_and_prepare(download_dir=downloads)
+    kind = _builder(source, splits, name, version, record, on_bad)
+    try:
+        with _offline(), tempfile.TemporaryDirectory() as downloads:
+            builder = kind(data_dir=str(data_dir), file_format=file_format)
+            builder.download_and_prepare(download_dir=downloads)
+    except (OSError, RuntimeError, tensorflow().errors.OpError) as error:  # All for a full disk.
+        raise DataError(
+            f"{folder} cannot be written ({_reason(error)}); {_free(data_dir)} are free there. "
+            "Make room, or export to another disk: --out=FOLDER."
+        ) from error
     nums = ", ".join(f"{split.num_examples:,} {key}" for key, split in builder.info.splits.items())
     log.info(
         "%s: %s %s (%s), %s; %s left out. Read it with tfds.builder_from_directory(%r)%s.",
@@ -177,20 +185,40 @@ def _keys(split: Split) -> list[str]:
     return keys if len(set(keys)) == num else [str(i) for i in range(num)]
 
 
-def _check_same(folder: Path, source: Source, file_format: str) -> None:
-    """ConfigError if something else lies where the export should."""
+def _check_same(folder: Path, source: Source, file_format: str, on_bad: str) -> None:
+    """ConfigError if something else lies there, DataError if pictures were left out."""
     try:
         record = json.loads((folder / RECORD).read_bytes())
         theirs = record["source"], record["fingerprint"]
+        left_out = int(record["left_out"])
         their_format = json.loads((folder / INFO).read_bytes())["fileFormat"]
     except (OSError, ValueError, KeyError, TypeError):
-        theirs, their_format = None, file_format
+        theirs, left_out, their_format = None, 0, file_format
     remedy = "Export to another folder, or delete this one first."
     if theirs != (source.name, source.fingerprint):
         what = f"an export of another source ({theirs[0]})" if theirs else "another data set"
         raise ConfigError(f"{folder} holds {what} already. {remedy}")
     if their_format != file_format:
         raise ConfigError(f"{folder} holds this source in the format {their_format!r}. {remedy}")
+    if left_out and on_bad != "skip":
+        raise DataError(
+            f"{folder} was exported with --config.data.on_bad=skip: {left_out:,} pictures were "
+            "left out. Give that again, or delete the folder and mend them."
+        )
+
+
+def _reason(error: Exception) -> str:
+    """Why writing failed: libraries put it after much else."""
+    known = map(os.strerror, (errno.ENOSPC, errno.EDQUOT))
+    return next((reason for reason in known if reason in str(error)), beginning(error))
+
+
+def _free(folder: Path) -> str:
+    """The room on the disk of a folder."""
+    try:
+        return f"{shutil.disk_usage(folder).free / 1e6:,.1f} MB"
+    except OSError:  # It is gone.
+        return "0 MB"
 
 
 def _name(name: str) -> str:

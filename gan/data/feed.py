@@ -8,6 +8,7 @@ not depend on how many processes take their share, nor on which of the two feeds
 """
 
 import functools
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from jax import lax
 from jaxtyping import Array, Int32, Int64, UInt8
 
 from gan.data.store import Store
+from gan.errors import ConfigError, DataError
 from gan.lazy import tensorflow
 from gan.parallel import Parallel, prefetch
 from gan.state import Batch
@@ -45,6 +47,13 @@ def indices(seed: int, step: int, batch: int, n: int) -> Int64[np.ndarray, "batc
     start, stop = step * batch, (step + 1) * batch
     epochs = range(start // n, (stop - 1) // n + 1)
     return np.concatenate([order(seed, e, n)[max(start - e * n, 0) : stop - e * n] for e in epochs])
+
+
+def length(most: int, every: Sequence[int]) -> int:
+    """Steps of a call, so that few end early: a divisor of all intervals if there is a fair one."""
+    common = math.gcd(*every)
+    divisor = max(d for d in range(1, most + 1) if common % d == 0)
+    return divisor if 3 * divisor >= most else min(most, *every)
 
 
 def spans(start: int, stop: int, per_call: int, every: Sequence[int]) -> Iterator[Span]:
@@ -144,8 +153,7 @@ class Resident:
             rows = [indices(self._seed, s, self._batch, self._num)[mine] for s in range(*span)]
             return span[1], self._parallel.put(np.stack(rows).astype(np.int32), axis=1)
 
-        per_call = min(self.per_call, *every)
-        return prefetch(spans(start, stop, per_call, every), put)
+        return prefetch(spans(start, stop, length(self.per_call, every), every), put)
 
     def compile(self, step: Callable[[Any, Batch], tuple[Any, Any]]) -> Callable:
         """`step(state, batch)` as a call (state, what `calls` yields); it consumes its state."""
@@ -177,27 +185,47 @@ def open_feed(
 
     `batch` is the number of examples a step, over all devices.
     """
-    size, free = store.images.nbytes + store.attributes.nbytes, free_memory()
-    if jax.process_count() > 1:  # All have to come to the same end.
-        from jax.experimental import multihost_utils
-
-        free = int(multihost_utils.process_allgather(np.float32(free)).min())
+    size, free = store.images.nbytes + store.attributes.nbytes, agree(store, free_memory())
     room = SHARE * free
     whole = size <= room
     # Rows on several devices meet in XLA's communication, which pmap's slices do not see.
     sharded = not whole and parallel.mode == "jit" and size <= room * parallel.mesh.size
+    if kind == "resident" and not whole and not sharded:
+        raise ConfigError(
+            f"config.data.feed='resident': {size / 1e6:,.0f} MB do not fit into {SHARE:.0%} of the "
+            f"{free / 1e6:,.0f} MB free on each of {parallel.mesh.size} devices"
+            + (" (under pmap, each needs all of it)" if parallel.mode == "pmap" else "")
+            + ". Use config.data.feed=stream."
+        )
     if kind == "stream" or (kind == "auto" and not whole and not sharded):
         feed = Stream(store, parallel, seed=seed, batch=batch)
     else:
         cpu = jax.default_backend() == "cpu"
         per_call = steps_per_call or (1 if cpu else STEPS_PER_CALL)
         options = dict(seed=seed, batch=batch, per_call=per_call)
-        feed = Resident(store, parallel, **options, sharded=not whole and sharded)
+        feed = Resident(store, parallel, **options, sharded=sharded)
     feed.text += (
         f"; it may take {SHARE:.0%} of the {free / 1e6:,.0f} MB free on a device; steps a call: "
         f"{feed.per_call}."
     )
     return feed
+
+
+def agree(store: Store, free: int) -> int:
+    """The least `free` of all processes; DataError unless all prepared the same pictures."""
+    if jax.process_count() == 1:
+        return free
+    from jax.experimental import multihost_utils
+
+    digest = np.frombuffer(bytes.fromhex(store.digest), np.int32)
+    digests = multihost_utils.process_allgather(digest)
+    for process in np.flatnonzero((digests != digests[0]).any(axis=1)):
+        raise DataError(
+            f"{store.path}: process {process} has prepared other pictures than process 0. Delete "
+            "this folder on all hosts but one and copy it from there, or share it between them by "
+            "--config.data.cache_dir=FOLDER."
+        )
+    return int(multihost_utils.process_allgather(np.float32(free)).min())
 
 
 def free_memory() -> int:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ MAX_BYTES = 64 * 2**20  # Of one picture. Stops zip bombs.
 MAX_TEXT = 512 * 2**20  # Of one file of labels; the largest official one has 27 MB.
 IGNORED = re.compile(r"(^|/)([.]|__MACOSX(/|$)|Thumbs[.]db$)")  # What systems leave behind.
 Stamp = tuple[int, ...]  # Another one whenever the file is another.
+NOWHERE: Stamp = (-1, -1)  # Of a link to what is not there: git-annex and DVC leave such.
 
 
 class Folder:
@@ -24,11 +26,8 @@ class Folder:
 
     def list(self, folder: str = "", *, deep: bool = False) -> dict[str, Stamp]:
         """The files right in `folder`, or with `deep` below it too: names within it -> stamps."""
-        found = {}
-        for name, entry in self._walk(folder, deep, {os.path.realpath(self.path / folder)}):
-            stat = entry.stat()
-            found[name] = (stat.st_size, stat.st_mtime_ns)
-        return dict(sorted(found.items()))
+        seen = {os.path.realpath(self.path / folder)}
+        return dict(sorted(self._walk(folder, deep, seen)))
 
     def has(self, name: str) -> bool:
         """Whether there is a file or a folder of this name."""
@@ -40,15 +39,15 @@ class Folder:
 
     def read(self, name: str, limit: int = MAX_BYTES) -> bytes:
         """All of a file, from any thread. DataError if it cannot be read or is too large."""
+        path = self.path / name
         try:
-            check_size(self.where(name), (self.path / name).stat().st_size, limit)
-            return (self.path / name).read_bytes()
+            check_size(self.where(name), path.stat().st_size, limit)
+            return path.read_bytes()
         except OSError as error:
-            raise DataError(f"{self.where(name)} cannot be read: {error.strerror}.") from error
+            link = " It is a link: fetch what it leads to." if path.is_symlink() else ""
+            raise DataError(f"{path} cannot be read: {error.strerror}.{link}") from error
 
-    def _walk(
-        self, folder: str, deep: bool, seen: set[str]
-    ) -> Iterator[tuple[str, "os.DirEntry[str]"]]:
+    def _walk(self, folder: str, deep: bool, seen: set[str]) -> Iterator[tuple[str, Stamp]]:
         try:
             entries = list(os.scandir(self.path / folder))
         except OSError as error:
@@ -56,13 +55,18 @@ class Folder:
         for entry in entries:
             if IGNORED.search(entry.name):
                 continue
-            if entry.is_file():
-                yield entry.name, entry
+            try:
+                status = entry.stat()
+            except OSError:  # Said by who reads it.
+                yield entry.name, NOWHERE
+                continue
+            if stat.S_ISREG(status.st_mode):
+                yield entry.name, (status.st_size, status.st_mtime_ns)
             elif deep and entry.is_dir() and (real := os.path.realpath(entry.path)) not in seen:
                 seen.add(real)  # Links may lead in a circle.
                 below = f"{folder}/{entry.name}" if folder else entry.name
-                for name, file in self._walk(below, deep, seen):
-                    yield f"{entry.name}/{name}", file
+                for name, stamp in self._walk(below, deep, seen):
+                    yield f"{entry.name}/{name}", stamp
 
 
 class Zip:
@@ -137,7 +141,8 @@ def read_lines(files: Files, name: str) -> list[str]:
         text = files.read(name, MAX_TEXT).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{files.where(name)}, byte {error.start}: this is not a text file (UTF-8)."
+            f"{files.where(name)}, byte {error.start}: this is not a text file in UTF-8. If it is "
+            "text in another encoding (UTF-16, Latin-1), save it as UTF-8."
         ) from None
     return text.rstrip().replace("\r\n", "\n").split("\n")
 

@@ -4,12 +4,15 @@ Their labels are, what is found first,
     a CSV file        picture,Smiling,Glasses,...    and, if wanted, the columns split and identity
     sub-folders       cats/1.jpg  dogs/7.png         a class each
     none              training is unconditional
-A CSV names pictures by their path in the folder, or by the end of it if that is unique. Folders
-train, validation, test at the top are the splits; what says nothing of splits is split by hash.
+A CSV names pictures by their path in the folder, or by the end of it if that is unique, with or
+without the extension. Folders train, validation, test at the top are the splits; what says nothing
+of splits is split by hash.
 """
 
 import functools
 import hashlib
+import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -23,7 +26,14 @@ from gan.data.folder_labels import Found, Labels, folders_of, read_labels
 from gan.data.source import SPLITS, Source, Split, hash_splits
 from gan.errors import DataError
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+log = logging.getLogger("gan")
+
+EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp")
+NOT_READ = re.compile(  # Pictures too, but each decoder can have bugs.
+    r"\.(gif|tiff?|hei[cf]|avif|svg|jp2|j2k|jxl|p[bgpn]m|tga|psd|ico|exr|raw|dng|cr[23]|nef|arw"
+    r"|orf|rw2|raf)\Z",
+    re.IGNORECASE,
+)
 
 
 def source(config: Data) -> Source:
@@ -34,8 +44,15 @@ def source(config: Data) -> Source:
     if labels:
         digest.update(labels[0].read(labels[1], MAX_TEXT))
     used = labels and labels[0].where(labels[1])
+    if lost := [name for name in found.others if NOT_READ.search(name)]:
+        log.warning(
+            "%s: %s pictures of kinds that are not read (%s) were left out. Convert them to PNG or "
+            "JPEG to use them.",
+            *(found.files.path, f"{len(lost):,}", ", ".join(sorted(set(map(kind_of, lost))))),
+        )
     others = [name for name in found.others if found.files.where(name) != used]
-    kinds = sorted({PurePosixPath(name).suffix.lower() or "without extension" for name in others})
+    others = [name for name in others if not NOT_READ.search(name)]
+    kinds = sorted({kind_of(name) or "without extension" for name in others})
     kind = "folder" if isinstance(found.files, Folder) else "zip"
     splits = functools.cache(lambda: make_splits(found.files, load()))
     return Source(
@@ -62,6 +79,11 @@ def is_picture(name: str) -> bool:
     return name.lower().endswith(EXTENSIONS)
 
 
+def kind_of(name: str) -> str:
+    """The extension, such as ".png"."""
+    return PurePosixPath(name).suffix.lower()
+
+
 def find(files: Files) -> Found:
     """All pictures; DataError if there are too few."""
     there = files.list(deep=True)
@@ -72,6 +94,7 @@ def find(files: Files) -> Found:
             f"{files.path}: {len(stamps)} pictures ({', '.join(EXTENSIONS)}) lie there, at least "
             f"{len(SPLITS)} are needed: one for each of {', '.join(SPLITS)}. Else there lies "
             f"{first_few(others)}."
+            + (" Convert them to PNG or JPEG." if any(map(NOT_READ.search, others)) else "")
         )
     common = folders_of(min(stamps))
     for name in stamps:

@@ -1,6 +1,7 @@
 """Labels of one's own pictures: from a CSV file, or from the folders that they lie in."""
 
 import functools
+import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -119,7 +120,14 @@ def of_table(
     attributes = np.stack(columns, axis=1) if names else np.zeros((len(table.lines), 0), np.uint8)
     splits = [split_of(table, split, row) for row in range(len(table.lines))] if split else None
     people = [text.strip() for text in table.columns[person]] if person else [""] * len(table.lines)
-    rows = resolve(table, found.stamps)
+    rows = resolve(table, found)
+    if not rows.keys() & found.stamps.keys():
+        raise DataError(
+            f"{table.where}: not one of its {len(rows):,} names is that of a picture in "
+            f"{found.files.path}: the CSV has {table.pictures[0][:80]!r}, the folder has "
+            f"{min(found.stamps)!r}. The first column has to name pictures by their path in the "
+            "folder, or by the end of it."
+        )
     pictures, lost = match(table.where, rows, str(found.files.path), found.stamps, on_bad)
     chosen = [rows[name] for name in pictures]
     return Labels(
@@ -145,20 +153,19 @@ def split_of(table: Table, column: str, row: int) -> str:
     return SPLIT_VALUES[value.strip().lower()]
 
 
-def resolve(table: Table, pictures: Mapping[str, Stamp]) -> dict[str, int]:
+def resolve(table: Table, found: Found) -> dict[str, int]:
     """Picture -> row. A row's name is a path, or an end of one; else it is kept as it is."""
-    ends: dict[str, list[str]] = {}
-    for picture in pictures:
-        parts = picture.split("/")
-        for first in range(len(parts)):
-            ends.setdefault("/".join(parts[first:]), []).append(picture)
+    ends = functools.cache(functools.partial(ends_of, found.stamps))
+    place = found.files.path
+    places = [path.as_posix().split("/") for path in {place.absolute(), place.resolve()}]
     rows: dict[str, int] = {}
     for row, name in enumerate(table.pictures):
         name = name.removeprefix("./")
-        fits = [name] if name in pictures else ends.get(name, [name])
+        fits = [name] if name in found.stamps else candidates(name, ends, places) or [name]
         if len(fits) > 1:
             raise DataError(
-                f"{table.line(row)}: {name!r} is each of {first_few(fits)}. Write it with folder."
+                f"{table.line(row)}: {name!r} is each of {first_few(fits)}. Write it with folder "
+                "and extension."
             )
         if rows.setdefault(fits[0], row) != row:
             raise DataError(
@@ -166,6 +173,50 @@ def resolve(table: Table, pictures: Mapping[str, Stamp]) -> dict[str, int]:
                 f"{table.lines[rows[fits[0]]]}."
             )
     return rows
+
+
+def candidates(
+    name: str,
+    ends: Callable[[Callable[[str], str]], Mapping[str, Sequence[str]]],
+    places: Sequence[Sequence[str]],
+) -> Sequence[str]:
+    """The pictures that a row may mean, by the strictest spelling that any fits."""
+    names = [name]
+    if "\\" in name:
+        names.append(name.replace("\\", "/").removeprefix("./"))
+    parts = names[-1].split("/")
+    for place in places:  # A path to the folder, and on to the picture.
+        for num in range(1, min(len(parts), len(place) + 1)):
+            if list(place[-num:]) == parts[:num]:
+                names.append("/".join(parts[num:]))
+    for spell, written in ((str, str), (small_extension, small_extension), (no_extension, str)):
+        for name in names:
+            if fits := ends(spell).get(written(name)):
+                return fits
+    return ()
+
+
+def ends_of(pictures: Mapping[str, Stamp], spell: Callable[[str], str]) -> dict[str, list[str]]:
+    """Each path, spelled so, and each end of one that is no path itself -> the pictures."""
+    paths: dict[str, list[str]] = {}
+    ends: dict[str, list[str]] = {}
+    for picture in pictures:
+        parts = spell(picture).split("/")
+        paths.setdefault("/".join(parts), []).append(picture)
+        for first in range(1, len(parts)):
+            ends.setdefault("/".join(parts[first:]), []).append(picture)
+    return ends | paths
+
+
+def small_extension(name: str) -> str:
+    """a/B.JPG -> a/B.jpg"""
+    stem, extension = posixpath.splitext(name)
+    return stem + extension.lower()
+
+
+def no_extension(name: str) -> str:
+    """a/B.JPG -> a/B"""
+    return posixpath.splitext(name)[0]
 
 
 def read_folders(found: Found) -> tuple[tuple[str, ...], list[str] | None, list[str]]:

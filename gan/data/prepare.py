@@ -21,7 +21,8 @@ from gan.data import (
     tfds_sets,
 )
 from gan.data.build import build
-from gan.data.decode import CROPS, RESIZES, SQUARE, SQUASH
+from gan.data.decode import CROPS, RESIZES, SQUARE, SQUASH, VERSION
+from gan.data.files import first_few, open_files
 from gan.data.source import Source
 from gan.data.store import Meta, Store, lock, open_store
 from gan.errors import ConfigError, DataError, nearest
@@ -47,14 +48,16 @@ def prepare(config: Data, verify: Collection[str] = (), tell: bool = False) -> d
     made = {
         "source": source.name,
         "fingerprint": source.fingerprint,
+        "version": VERSION,
         "crop": crop,
         "resize": "none" if source.drawn else config.resize,
         "attribute_names": source.attribute_names,
         "image_size": config.image_size,
     }
     key = (source.name, source.fingerprint[:12], crop, config.image_size, made["resize"])
-    where = Path(config.cache_dir).expanduser() / "-".join(map(str, key))
-    new = not all((where / name).exists() for name in source.splits)
+    where = Path(config.cache_dir).expanduser() / "-".join(map(str, (*key, f"v{VERSION}")))
+    sheet = where / "prepared.png"
+    new = not all(path.exists() for path in (sheet, *(where / name for name in source.splits)))
     if new:
         with lock(where):
             for name, load in source.splits.items():
@@ -63,13 +66,20 @@ def prepare(config: Data, verify: Collection[str] = (), tell: bool = False) -> d
                     meta = Meta(split=name, num=len(split.attributes), **made)
                     build(where / name, meta, split, source, config.on_bad)
             stores = {name: open_store(where / name) for name in source.splits}
-            report.write(where / "prepared.png", stores["train"])
+            if not sheet.exists():
+                try:
+                    report.write(sheet, stores["train"])
+                except OSError as error:
+                    raise DataError(
+                        f"{sheet} cannot be written ({error.strerror}). Make room, or name another "
+                        "disk by --config.data.cache_dir=FOLDER."
+                    ) from error
     stores = {name: open_store(where / name, name in verify) for name in source.splits}
     for name, store in stores.items():
         check_store(store, made | {"split": name}, config.on_bad)
     if new or tell:
         log.info("%s", report.table(stores))
-        log.info("Look whether these are the faces that you meant: %s", where / "prepared.png")
+        log.info("Look whether these are the faces that you meant: %s", sheet)
     return {name: choose(store, config.attributes) for name, store in stores.items()}
 
 
@@ -86,14 +96,28 @@ def find_source(config: Data) -> Source:
         path = Path(config.path).expanduser() if config.path else None
         names = [name for name in known if path and SOURCES[name].recognise(path)] or names
     if names[0] not in SOURCES:
-        raise DataError(
-            f"config.data.path={config.path}: nothing there that is known: "
-            f"{', '.join(known)}. If it is one of them, name it: --config.data.source=NAME says "
-            "what is missing."
-        )
+        raise DataError(unknown(path, known))
     source = SOURCES[names[0]].source(config)
     log.info("Data: %s", source.found)
     return source
+
+
+def unknown(path: Path, known: Collection[str]) -> str:
+    """What is wrong with a path at which nothing was recognised. DataError if it is a bad zip."""
+    if not path.exists():
+        beside = [other.name for other in path.parent.glob("*")]
+        return f"config.data.path={path} does not exist.{nearest(path.name, beside)}"
+    files = open_files(path)
+    if sets := tfds_sets.names_in(path):
+        return (
+            f"config.data.path={path} has data sets of TFDS ({first_few(sets)}). Say which: "
+            f"--config.data.source=tfds --config.data.name={sets[0]}."
+        )
+    return (
+        f"config.data.path={path}: nothing there that is known ({', '.join(known)}); there lie "
+        f"{first_few(list(files.list(deep=True)))}. If it is one of them, name it: "
+        "--config.data.source=NAME says what is missing."
+    )
 
 
 def check_names(config: Data) -> None:

@@ -51,7 +51,7 @@ def remark(train: Store, column: int) -> str:
         return (
             f"   only {min(num, total - num)} pictures {'with' if num < total / 2 else 'without'}"
         )
-    if sorted(train.attribute_names) == sorted(ATTRIBUTES) and CELEBA:
+    if sorted(train.attribute_names) == sorted(ATTRIBUTES):
         usual = CELEBA[ATTRIBUTES.index(train.attribute_names[column])]
         share = 100 * num / total
         if abs(share - usual) > 20 and abs(100 - share - usual) < abs(share - usual):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -76,7 +77,8 @@ def hash_splits(keys: Sequence[str]) -> dict[str, np.ndarray]:
     Rows with one key stay together, and a key stays in its split when others come or go.
     """
     unit = {
-        key: int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) / 2**64 for key in set(keys)
+        key: int.from_bytes(hashlib.sha256(os.fsencode(key)).digest()[:8]) / 2**64
+        for key in set(keys)
     }
     if len(unit) < len(SPLITS):
         raise DataError(

@@ -44,6 +44,7 @@ class Meta:
 
     source: str  # Key of `gan.data.prepare.SOURCES`.
     fingerprint: str  # Of the source: another one, other pictures.
+    version: int  # Of the code that read and decoded them.
     split: str  # "train" | "validation" | "test"
     crop: str  # Key of `gan.data.decode.CROPS`, or "square"; "none" if drawn.
     resize: str  # Key of `gan.data.decode.RESIZES`; "none" if drawn.
@@ -75,6 +76,7 @@ class Store(Meta):
     """A prepared split."""
 
     path: Path
+    digest: str  # SHA-256 of all pictures.
     images: UInt8[np.ndarray, "n s s 3"]  # Memory-mapped, read-only.
     attributes: UInt8[np.ndarray, "n a"]
     identity: Int32[np.ndarray, "n"]
@@ -137,7 +139,9 @@ def open_store(path: Path, verify: bool = False) -> Store:
             raise bad(
                 "images.npy", f"pictures {block * BLOCK} to {last} do not match their checksum"
             )
-    return Store(**{field: getattr(meta, field) for field in FIELDS}, path=path, **arrays)
+    digest = hashlib.sha256("".join(checksums["images.npy"]).encode()).hexdigest()
+    fields = {field: getattr(meta, field) for field in FIELDS}
+    return Store(**fields, path=path, digest=digest, **arrays)
 
 
 def damaged_blocks(images: UInt8[np.ndarray, "n s s 3"], checksums: list[str]) -> list[int]:

@@ -9,9 +9,12 @@ import hashlib
 import itertools
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Int32, Int64, UInt8
 
 from gan.data.files import first_few
 from gan.errors import DataError, nearest
@@ -21,6 +24,7 @@ INFO = "dataset_info.json"
 FORMATS = ("tfrecord", "array_record")
 VERSION = re.compile(r"\d+\.\d+\.\d+")
 AGAIN = "Copy or build the data set again"
+IDENTITY = "identity/Identity_No"
 CHUNK = 256  # Records at a time.
 
 
@@ -102,7 +106,7 @@ def open_prepared(folder: Path) -> Prepared:
         }
     except Exception as error:  # Damaged descriptions fail in any way.
         raise DataError(
-            f"{folder}: {INFO} and features.json cannot be read ({_line(error)}). Copy them again, "
+            f"{folder}: {INFO} and features.json cannot be read ({beginning(error)}). Copy them "
             "or build the data set again; versions of TFDS before 4.0 wrote no features.json."
         ) from error
     if file_format not in FORMATS:
@@ -160,6 +164,52 @@ def record_reader(prepared: Prepared, split: str) -> Callable[[int], bytes]:
             raise _damaged(shard, position, error) from error
 
     return read
+
+
+def pictures(prepared: Prepared, split: str) -> Iterator[bytes | DataError]:
+    """The encoded pictures of a split in order, a DataError in the place of one that is missing."""
+    names = prepared.names(split)
+    for i, record in enumerate(records(prepared, split)):
+        try:
+            yield value(record, "image", lambda i=i: names[i])
+        except DataError as error:
+            yield error
+
+
+def integers(prepared: Prepared, split: str, keys: Sequence[str]) -> Int64[np.ndarray, "n k"]:
+    """The whole numbers of these keys in each record. DataError names the record that lacks one."""
+    names = prepared.names(split)
+    values = np.empty((len(names), len(keys)), np.int64)
+    for i, record in enumerate(records(prepared, split)):
+        feature = parse(record, lambda i=i: names[i])
+        try:
+            values[i] = [feature[key].int64_list.value[0] for key in keys]
+        except IndexError:
+            lost = next(key for key in keys if not feature[key].int64_list.value)
+            raise DataError(
+                f"{names[i]} has no {lost!r}, which features.json promises. {AGAIN}."
+            ) from None
+    return values
+
+
+def attributes_of(
+    prepared: Prepared, split: str, attribute_names: Sequence[str]
+) -> tuple[UInt8[np.ndarray, "n a"], Int32[np.ndarray, "n"]]:
+    """Attributes, 0 | 1, and identity (-1 where unknown). DataError names a wrong record."""
+    keys = [f"attributes/{name}" for name in attribute_names]
+    known = "identity" in prepared.features
+    values = integers(prepared, split, [*keys, *[IDENTITY] * known])
+    attributes = values[:, : len(keys)]
+    people = values[:, -1] if known else np.full(len(values), -1)
+    for row, column in np.argwhere((attributes != 0) & (attributes != 1)).tolist():
+        raise DataError(
+            f"{prepared.name(split, row)}: {keys[column]!r} is {attributes[row, column]}, not 0 or "
+            f"1. {AGAIN}."
+        )
+    largest = np.iinfo(np.int32).max
+    for row in np.flatnonzero((people > largest) | (people < -largest)).tolist():
+        raise DataError(f"{prepared.name(split, row)}: {IDENTITY!r} is {people[row]}, too large.")
+    return attributes.astype(np.uint8), people.astype(np.int32)
 
 
 def value(record: bytes, key: str, name: Callable[[], str]) -> bytes | int:
@@ -228,7 +278,7 @@ def _open(shard: Shard) -> Any:
 
 def _damaged(shard: Shard, position: int, error: Exception) -> DataError:
     return DataError(
-        f"{shard.path} is damaged at or after record {position} ({_line(error)}). {AGAIN}."
+        f"{shard.path} is damaged at or after record {position} ({beginning(error)}). {AGAIN}."
     )
 
 
@@ -239,6 +289,6 @@ def _miscounted(shard: Shard, num: int) -> DataError:
     )
 
 
-def _line(error: Exception) -> str:
+def beginning(error: Exception) -> str:
     """The beginning of what a library says."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -1,5 +1,8 @@
 """The table of attributes: what can be asked for, what is drawn, what comes back from disk."""
 
+import dataclasses
+import functools
+
 import numpy as np
 import pytest
 
@@ -12,12 +15,12 @@ ROWS = np.array(
     [[1, 1, 1, 1, 0]] * 1 + [[1, 0, 0, 1, 0]] * 3 + [[0, 1, 0, 1, 0]] * 4 + [[0, 0, 0, 1, 0]] * 2,
     np.uint8,
 )
-TABLE = AttributeTable(NAMES, ROWS, "0123abcd")
+TABLE = AttributeTable(NAMES, ROWS, "0123abcd", "4567cdef")
 
 
 def random_table(num: int, names: int, seed: int = 0) -> AttributeTable:
     rows = np.random.default_rng(seed).integers(0, 2, (num, names), dtype=np.uint8)
-    return AttributeTable(tuple(f"a{i}" for i in range(names)), rows, "random")
+    return AttributeTable(tuple(f"a{i}" for i in range(names)), rows, "random", "random")
 
 
 @pytest.mark.parametrize(
@@ -100,7 +103,7 @@ def test_a_draw_depends_on_its_seed_alone():
 def test_draws_are_the_same_on_any_machine():
     # Row i spells i. The numbers are Philox's, as they were when this was written.
     rows = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)
-    table = AttributeTable(tuple("abcdefgh"), rows, "binary")
+    table = AttributeTable(tuple("abcdefgh"), rows, "binary", "binary")
     drawn = np.packbits(table.draw({}, [0, 1, 2, 2**31]), axis=1)[:, 0]
     assert drawn.tolist() == [155, 223, 22, 59]
 
@@ -183,3 +186,12 @@ def test_a_missing_file_and_one_without_rows_are_data_errors(tmp_path):
     np.savez(path, names=np.array(NAMES), fingerprint=np.array("x"))
     with pytest.raises(DataError, match=r"attributes\.npz cannot be read.*rows"):
         AttributeTable.load(path)
+
+
+def test_the_same_data_is_known_by_its_source_or_by_its_pictures():
+    change = functools.partial(dataclasses.replace, TABLE)
+    assert TABLE.same_data(change(fingerprint="copied"))
+    assert TABLE.same_data(change(pictures="drawn on another device"))
+    assert not TABLE.same_data(change(fingerprint="other", pictures="other"))
+    assert not TABLE.same_data(change(rows=1 - ROWS))
+    assert not TABLE.same_data(change(names=NAMES[::-1]))

@@ -14,7 +14,7 @@ INNER = "img_align_celeba/img_align_celeba"
 SPLITS = ["train", "validation", "test"]
 
 
-def contents(folder=INNER, first="image_id", negative="-1"):
+def contents(folder=INNER, first="image_id", negative="-1", frame=(109, 89)):
     """All files as Kaggle has them: name -> bytes."""
     rows = [
         ",".join([member, *("1" if value else negative for value in LABELS[i])])
@@ -27,7 +27,7 @@ def contents(folder=INNER, first="image_id", negative="-1"):
         PARTITIONS: "\r\n".join([f"{first},partition", *partition]).encode(),
         "list_bbox_celeba.csv": b"image_id,x_1\n",
     }
-    return files | {f"{folder}/{m}": picture(i, 109, 89) for i, m in enumerate(MEMBERS)}
+    return files | {f"{folder}/{m}": picture(i, *frame) for i, m in enumerate(MEMBERS)}
 
 
 IDENTITIES = "".join(f"{member} {100 + i // 2}\r\n" for i, member in enumerate(MEMBERS)).encode()
@@ -88,9 +88,18 @@ def test_a_zip_may_hold_all_in_one_folder(tmp_path):
     check(read(path))
 
 
-@pytest.mark.parametrize("options", [{"first": "id"}, {"first": ""}, {"negative": "0"}])
+@pytest.mark.parametrize(
+    "options", [{"first": "id"}, {"first": ""}, {"negative": "0"}, {"negative": "-1.0"}]
+)
 def test_other_ways_to_write_the_tables(tmp_path, options):
     check(read(write(tmp_path / "set", contents(**options))))
+
+
+def test_a_table_without_attributes_is_refused(tmp_path):
+    table = "image_id\n" + "".join(f"{member}\n" for member in MEMBERS)
+    path = write(tmp_path / "set", contents() | {ATTR: table.encode()})
+    with pytest.raises(DataError, match=r"list_attr_celeba\.csv, line 1 names no attribute"):
+        read(path)
 
 
 @pytest.mark.parametrize("name", ["identity_CelebA.txt", "identity_CelebA.csv"])

@@ -310,6 +310,10 @@ WRONG = {
         lambda t, s: t | {"celeb_id": [2**40] * len(t["image"])},
         ["train-00000-of-00002.parquet, row 0", "celeb_id", "too large"],
     ),
+    "least identity": (
+        lambda t, s: t | {"celeb_id": [-(2**63)] * len(t["image"])},
+        ["train-00000-of-00002.parquet, row 0", "celeb_id", "too large"],
+    ),
 }
 
 

@@ -7,13 +7,16 @@ import shutil
 
 import numpy as np
 import pytest
+from array_record.python.array_record_module import ArrayRecordWriter
+from tensorflow_datasets.proto import tf_example_pb2
 from test_export import NUMS, encoded, make_source, no_network, table  # noqa: F401
 
 from gan.config import Data
-from gan.data import celeba_tfds, tfds_files
+from gan.data import build, celeba_tfds, tfds_files
 from gan.data.celeba import ATTRIBUTES
 from gan.data.export import export
 from gan.errors import DataError
+from gan.lazy import tensorflow
 
 
 @pytest.fixture(scope="module", params=tfds_files.FORMATS)
@@ -175,6 +178,76 @@ def test_a_description_of_something_else_is_refused(root, name, old, new, fragme
         read_all(root)
     for fragment in fragments:
         assert re.search(fragment, str(caught.value))
+
+
+def rewrite(root, change):
+    """Changes one record of train, and nothing else of its shard."""
+    prepared = tfds_files.open_prepared(root / "celeb_a/2.1.0")
+    path, kept = shard(root), list(tfds_files.records(prepared, "train"))
+    example = tf_example_pb2.Example.FromString(kept[4])
+    change(example.features.feature)
+    kept[4] = example.SerializeToString()
+    if prepared.file_format == "tfrecord":
+        writer = tensorflow().io.TFRecordWriter(str(path))
+    else:
+        writer = ArrayRecordWriter(str(path), "group_size:1")
+    for record in kept:
+        writer.write(record)
+    writer.close()
+    return f"{path}, record 4"
+
+
+def lose_image(feature):
+    del feature["image"]
+
+
+@pytest.mark.parametrize("open_frame", [False, True])
+def test_a_record_without_a_picture_is_a_bad_picture(root, open_frame):
+    if open_frame:
+        test_the_frame_is_that_of_the_first_picture_where_the_features_leave_it_open(root)
+    where = rewrite(root, lose_image)
+    split = read(root).splits["train"]()
+    assert len(split.names) == 9
+    pictures = list(split.stream()) if split.stream else [build.read(split, i) for i in range(9)]
+    assert [isinstance(picture, DataError) for picture in pictures] == [i == 4 for i in range(9)]
+    assert str(pictures[4]).startswith(f"{where} has no 'image'")
+    assert split.names[4] == where
+
+
+def test_the_frame_is_that_of_the_first_good_picture_if_bad_ones_may_be_skipped(root):
+    edit(root, "features.json", r'"dimensions": \[\s*"\d+",\s*"\d+"', '"dimensions": ["-1", "-1"')
+    bad = [DataError("bad"), b"no picture", encoded(1)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(celeba_tfds, "pictures", lambda prepared, split: iter(bad))
+        assert celeba_tfds.source(Data(path=str(root), on_bad="skip")).frame == (109, 89)
+        with pytest.raises(DataError, match="bad"):
+            read(root)
+        bad.clear()
+        with pytest.raises(DataError, match="has no records"):
+            read(root)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("attributes/Bald", 2, "'attributes/Bald' is 2, not 0 or 1"),
+        ("attributes/Young", -1, "'attributes/Young' is -1, not 0 or 1"),
+        ("attributes/Male", 256, "'attributes/Male' is 256, not 0 or 1"),
+        ("identity/Identity_No", 2**31, "is 2147483648, too large"),
+        ("identity/Identity_No", -(2**63), "is -9223372036854775808, too large"),
+        ("attributes/Bald", None, "has no 'attributes/Bald'"),
+        ("identity/Identity_No", None, "has no 'identity/Identity_No'"),
+    ],
+)
+def test_wrong_labels_are_named_with_their_record(root, key, value, message):
+    def change(feature):
+        del feature[key].int64_list.value[:]
+        feature[key].int64_list.value.extend([] if value is None else [value])
+
+    where = rewrite(root, change)
+    with pytest.raises(DataError, match=re.escape(where)) as caught:
+        read(root).splits["train"]()
+    assert message in str(caught.value)
 
 
 def test_all_three_splits_are_needed(root):

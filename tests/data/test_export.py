@@ -2,7 +2,9 @@ import dataclasses
 import io
 import json
 import logging
+import os
 import socket
+import subprocess
 
 import numpy as np
 import pytest
@@ -163,6 +165,46 @@ def test_a_bad_picture_stops_it_or_is_left_out(tmp_path, damage, fragment, caplo
     assert json.loads((folder / "metadata.json").read_bytes())["left_out"] == 1
     train = celeba_tfds.source(Data(path=str(tmp_path))).splits["train"]()
     assert sorted(train.identity.tolist()) == [101, 102, 103, 104, 106, 107, 108, 109]
+
+
+def test_what_lacks_pictures_is_refused_unless_they_may_be_left_out(tmp_path):
+    source = make_source(picture=lambda i: b"" if i == 5 else encoded(i))
+    folder = export(source, tmp_path, on_bad="skip")
+    assert export(source, tmp_path, on_bad="skip") == folder
+    with pytest.raises(DataError, match=r"1 pictures were left out.*delete the folder") as caught:
+        export(source, tmp_path)
+    assert "--config.data.on_bad=skip" in str(caught.value)
+
+
+@pytest.fixture
+def tmpfs(tmp_path):
+    """A file system of 100 kB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(folder)]
+    if os.geteuid() or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("mounting takes root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("file_format", tfds_files.FORMATS)
+def test_a_full_disk_is_said_with_the_room_there(tmpfs, file_format):
+    with pytest.raises(DataError, match=r"No space left.*0\.1 MB are free there.*--out=FOLDER"):
+        export(make_source(), tmpfs, file_format)
+    assert [path.name for path in tmpfs.rglob("*")] == ["celeb_a"]
+
+
+@pytest.mark.parametrize(
+    "error", [OSError("Not enough disk space"), RuntimeError("Failed to finalize")]
+)
+def test_whatever_fails_in_writing_is_an_error_of_ours(tmp_path, error, monkeypatch):
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(tfds.core.GeneratorBasedBuilder, "download_and_prepare", fail)
+    with pytest.raises(DataError, match=f"cannot be written .{error}.*MB are free there"):
+        export(make_source(), tmp_path)
 
 
 def test_what_is_there_is_kept(tmp_path, caplog):

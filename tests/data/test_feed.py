@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from gan.data import feed
 from gan.data.feed import Resident, Stream, open_feed, spans
 from gan.data.store import Meta, Rows, open_store, write_store
+from gan.errors import ConfigError
 from gan.parallel import AXIS, Parallel
 from gan.state import Batch
 
@@ -25,6 +26,7 @@ def write(path):
     meta = Meta(
         source="test",
         fingerprint="0",
+        version=1,
         split="train",
         crop="none",
         resize="none",
@@ -142,7 +144,7 @@ def show(parallel):
     return step
 
 
-def run(source, parallel, start, stop, every=(10,)):
+def run(source, parallel, start, stop, every=(11,)):
     """Batches [steps b ...] of all calls, and the steps done after each."""
     call = source.compile(show(parallel))
     state = jax.device_put(jnp.int32(start), parallel.replicated)
@@ -225,6 +227,21 @@ def test_a_call_is_never_longer_than_the_shortest_interval(store):
 
 
 @pytest.mark.parametrize(
+    ("most", "every", "steps"),
+    [
+        (25, (100, 1000), 25),
+        (25, (30, 1000), 10),  # Rather than 25, and then five of one step.
+        (25, (97, 1000), 25),  # Rather than 97 of one step.
+        (25, (7, 100), 7),
+        (1, (100,), 1),
+        (50, (100, 1000, 500), 50),
+    ],
+)
+def test_few_calls_end_early(most, every, steps):
+    assert feed.length(most, every) == steps
+
+
+@pytest.mark.parametrize(
     ("mode", "free", "kind", "text"),
     [
         ("jit", 1e9, Resident, "resident: 0 MB; it may take 40% of the 1,000 MB free"),
@@ -244,6 +261,9 @@ def test_resident_where_it_fits(store, monkeypatch, mode, free, kind, text):
 def test_what_is_asked_for_is_done(store, monkeypatch):
     monkeypatch.setattr(feed, "free_memory", lambda: 1)
     parallel, options = meet(2, "jit"), dict(seed=0, batch=BATCH, steps_per_call=3)
+    with pytest.raises(ConfigError, match=r"feed='resident': 0 MB do not fit.*feed=stream"):
+        open_feed("resident", store, parallel, **options)
+    monkeypatch.setattr(feed, "free_memory", lambda: 10**9)
     assert type(open_feed("resident", store, parallel, **options)) is Resident
     assert open_feed("resident", store, parallel, **options).per_call == 3
     assert type(open_feed("stream", store, parallel, **options)) is Stream

@@ -78,8 +78,25 @@ def test_links_in_a_circle_end(tmp_path):
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "a.jpg").write_bytes(b"a")
     (tmp_path / "deep" / "again").symlink_to(tmp_path, target_is_directory=True)
-    (tmp_path / "broken.jpg").symlink_to(tmp_path / "nothing")
     assert list(Folder(tmp_path).list(deep=True)) == ["deep/a.jpg"]
+
+
+def test_links_to_nothing_are_files_that_cannot_be_read(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"a")
+    (tmp_path / "lost.jpg").symlink_to(tmp_path / "nothing")
+    (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
+    (tmp_path / "good.jpg").symlink_to(tmp_path / "a.jpg")
+    files = Folder(tmp_path)
+    stamps = files.list(deep=True)
+    assert list(stamps) == ["a.jpg", "good.jpg", "loop.jpg", "lost.jpg"]
+    assert stamps["good.jpg"] == stamps["a.jpg"]
+    assert stamps["lost.jpg"] == stamps["loop.jpg"] == (-1, -1)
+    with pytest.raises(
+        DataError, match=r"lost\.jpg cannot be read: No such file or directory.*link"
+    ):
+        files.read("lost.jpg")
+    with pytest.raises(DataError, match=r"loop\.jpg cannot be read: Too many levels"):
+        files.read("loop.jpg")
 
 
 @pytest.mark.parametrize(
@@ -153,9 +170,14 @@ def test_line_ends_and_the_byte_order_mark_make_no_difference(tmp_path, text):
     assert read_lines(Folder(tmp_path), "a.txt") == ["a", "b"]
 
 
-def test_what_is_no_text_is_named_with_the_byte(tmp_path):
-    (tmp_path / "a.txt").write_bytes(b"abc\xff")
-    with pytest.raises(DataError, match=r"a\.txt, byte 3: this is not a text file"):
+@pytest.mark.parametrize(
+    ("data", "byte"),
+    [(b"abc\xff", 3), ("ab\u00e9".encode("latin-1"), 2), ("ab".encode("utf-16"), 0)],
+)
+def test_what_is_no_text_is_named_with_the_byte(tmp_path, data, byte):
+    (tmp_path / "a.txt").write_bytes(data)
+    message = rf"a\.txt, byte {byte}: this is not a text file.*save it as UTF-8\.$"
+    with pytest.raises(DataError, match=message):
         read_lines(Folder(tmp_path), "a.txt")
 
 

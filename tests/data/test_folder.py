@@ -1,4 +1,5 @@
 import io
+import logging
 import zipfile
 from pathlib import Path
 
@@ -74,7 +75,7 @@ def pictures(num, form="{}.png"):
 
 
 def test_pictures_alone_are_unconditional(make):
-    source = read(make(pictures(40) | {"notes.txt": "", "clip.HEIC": ""}))
+    source = read(make(pictures(40) | {"notes.txt": "", "clip.mp4": ""}))
     parts = splits(source)
     assert source.attribute_names == ()
     assert source.frame is None
@@ -83,7 +84,41 @@ def test_pictures_alone_are_unconditional(make):
     assert sum(len(split.names) for split in parts.values()) == 40
     assert all(len(split.names) for split in parts.values())
     assert "40 pictures" in source.found
-    assert "2 other files were left alone: .heic, .txt" in source.found
+    assert "2 other files were left alone: .mp4, .txt" in source.found
+
+
+def test_pictures_of_kinds_that_are_not_read_are_warned_of(make, caplog):
+    others = dict.fromkeys(["a.HEIC", "deep/b.tif", "c.tiff", "d.heic", "e.gif", "notes.txt"], "")
+    source = read(make(pictures(3) | others))
+    assert "1 other files were left alone: .txt" in source.found
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "5 pictures" in record.getMessage()
+    assert "(.gif, .heic, .tif, .tiff)" in record.getMessage()
+    assert "Convert them to PNG or JPEG" in record.getMessage()
+
+
+@pytest.mark.parametrize("extension", ["jpg", "JPEG", "jpe", "jfif", "png", "webp", "bmp"])
+def test_all_extensions_of_what_is_read(make, extension):
+    path = make(pictures(4, "{}." + extension))
+    assert folder.recognise(path)
+    assert "4 pictures" in read(path).found
+
+
+def test_links_to_nothing_are_bad_pictures(tmp_path):
+    for i in range(9):
+        (tmp_path / f"{i}.png").write_bytes(png(i))
+    (tmp_path / "lost.png").symlink_to(tmp_path / ".git" / "annex" / "lost.png")
+    source = read(tmp_path)
+    assert "10 pictures" in source.found
+    ((split, i),) = [
+        (split, i)
+        for split in splits(source).values()
+        for i, name in enumerate(split.names)
+        if name.endswith("lost.png")
+    ]
+    with pytest.raises(DataError, match=r"lost\.png cannot be read: No such file or directory"):
+        split.read(i)
 
 
 @pytest.mark.parametrize("top", ["", "pets/", "a b/ü/"])
@@ -138,6 +173,46 @@ def test_a_csv_labels_pictures_by_path_or_the_end_of_it(make, place, spelling):
     assert len(found) == 30
     assert ending(found, "/7.png")[1] == [1, 1]
     assert ending(found, "/8.png")[1] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    ["{}", "deep/{}", "deep\\{}.png", ".\\faces\\deep\\{}.png", "{}.PNG", "faces/deep/{}.Png"],
+)
+def test_a_csv_may_spell_names_in_other_ways(make, spelling):
+    text = "p,Hat\n" + "".join(f"{spelling.format(i)},{i % 2}\n" for i in range(9))
+    found = rows(read(make(pictures(9, "faces/deep/{}.png") | {"labels.csv": text})))
+    assert [ending(found, f"/{i}.png")[1] for i in range(9)] == [[i % 2] for i in range(9)]
+
+
+@pytest.mark.parametrize("linked", [False, True])
+@pytest.mark.parametrize("start", ["", "/"])
+def test_a_csv_may_name_paths_to_the_folder_too(tmp_path, linked, start):
+    path = tmp_path / "set"
+    (path / "b").mkdir(parents=True)
+    if linked:
+        (tmp_path / "link").symlink_to(path)
+    for i in range(4):
+        (path / f"{i}.png").write_bytes(png(i))
+        (path / "b" / f"{i}.png").write_bytes(png(i))
+    places = [str(path).lstrip("/") if not start else str(path), f"{path if start else 'set'}/b"]
+    text = [f"{place}/{i}.png,{place[-1] == 'b'}\n" for place in places for i in range(4)]
+    (tmp_path / "labels.csv").write_text("p,Hat\n" + "".join(text))
+    source = read(tmp_path / ("link" if linked else "set"), labels=str(tmp_path / "labels.csv"))
+    found = rows(source)
+    assert len(found) == 8
+    assert all(row[1] == [int("/b/" in name)] for name, row in found.items())
+
+
+@pytest.mark.parametrize("on_bad", ["error", "skip"])
+@pytest.mark.parametrize("name", ["img_{}.png", "/other/place/{}.png", "{}.jpg"])
+def test_where_no_name_fits_one_of_each_side_is_shown(make, on_bad, name):
+    text = "p,Hat\n" + "".join(f"{name.format(i)},1\n" for i in range(9))
+    source = read(make(pictures(9) | {"labels.csv": text}), on_bad=on_bad)
+    with pytest.raises(DataError) as caught:
+        splits(source)
+    assert f"the CSV has '{name.format(0)}', the folder has '0.png'" in str(caught.value)
+    assert "on_bad" not in str(caught.value)
 
 
 def test_a_csv_may_tell_split_and_identity(make):
@@ -225,7 +300,7 @@ def labelled(rows, header="picture,Hat", files=()):
 
 GOOD = "0.png,1\n1.png,0\n2.png,1\n"
 BAD = {
-    "nothing": ({"a.txt": "", "b.heic": ""}, ["0 pictures", "a.txt, b.heic"]),
+    "nothing": ({"a.txt": "", "b.heic": ""}, ["0 pictures", "a.txt, b.heic. Convert them to PNG"]),
     "two": (pictures(2), ["2 pictures", "at least 3"]),
     "loose": (
         pictures(2, "cat/{}.png") | pictures(2, "dog/{}.png") | {"x.png": None},
@@ -253,6 +328,18 @@ BAD = {
     "ambiguous": (
         labelled(GOOD + "x.png,1\n", files=["a/x.png", "b/x.png"]),
         ["line 5: 'x.png'", "a/x.png, b/x.png"],
+    ),
+    "ambiguous without extension": (
+        labelled(GOOD + "x,1\n", files=["x.png", "x.jpg"]),
+        ["line 5: 'x'", "x.jpg, x.png", "extension"],
+    ),
+    "ambiguous extension": (
+        labelled(GOOD + "x.PNG,1\n", files=["a/x.png", "b/x.Png"]),
+        ["line 5: 'x.PNG'", "a/x.png, b/x.Png"],
+    ),
+    "twice in two spellings": (
+        labelled("x.png,1\nX\\..,0\nx,1\n", files=["x.png"]),
+        ["line 4: 'x'", "after line 2"],
     ),
     "twice": (
         labelled("a/x.png,1\nx.png,0\n", files=["a/x.png"]),

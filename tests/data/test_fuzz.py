@@ -9,15 +9,17 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from small_celeba import MEMBERS, picture, write_celeba, zip_folder
+from test_celeba_kaggle import IDENTITIES, contents, write
 
 from gan.config import Data
-from gan.data import celeba, celebamask_hq
+from gan.data import celeba, celeba_kaggle, celebamask_hq, folder
 from gan.data.decode import Recipe, square
 from gan.errors import ConfigError, DataError
 
 FRAME = (27, 22)
 TEXTS = [celeba.ATTRIBUTE_FILE, celeba.PARTITION_FILE, celeba.IDENTITY_FILE]
 HQ_TEXTS = [celebamask_hq.ATTRIBUTE_FILE, celebamask_hq.MAPPING_FILE]
+KAGGLE_TEXTS = [celeba_kaggle.ATTRIBUTE_FILE, celeba_kaggle.PARTITION_FILE, "identity_CelebA.csv"]
 LARGEST = 2**16  # Positions in a file are drawn up to here, modulo its size.
 
 
@@ -60,19 +62,42 @@ def swap_lines(data, at, to, _):
 
 
 def swap_tokens(data, at, to, _):
-    tokens = data.split(b" ")
+    separator = b" " if b" " in data else b","
+    tokens = data.split(separator)
     at, to = at % len(tokens), to % len(tokens)
     tokens[at], tokens[to] = tokens[to], tokens[at]
-    return b" ".join(tokens)
+    return separator.join(tokens)
+
+
+def drop_columns(data, at, *_):
+    """All but the first few of a CSV."""
+    rows = [line.split(b",") for line in data.split(b"\n")]
+    return b"\n".join(b",".join(row[: 1 + at % len(rows[0])]) for row in rows)
 
 
 POSITION = st.integers(0, LARGEST)
 EXTRA = st.binary(max_size=8) | st.sampled_from(
-    [b" ", b"\n", b"\r", b"-", b"2", b"\x00", b"\xff\xd9", b"PK\x05\x06", "١".encode(), b"\x1c"]
+    [
+        b" ",
+        b"\n",
+        b"\r",
+        b"-",
+        b"2",
+        b"\x00",
+        b"\xff\xd9",
+        b"PK\x05\x06",
+        "١".encode(),
+        b"\x1c",
+        b",",
+        b'"',
+        b"\\",
+    ]
 )
 CHANGES = st.lists(
     st.tuples(
-        st.sampled_from([flip, cut, insert, delete, duplicate, swap_lines, swap_tokens]),
+        st.sampled_from(
+            [flip, cut, insert, delete, duplicate, swap_lines, swap_tokens, drop_columns]
+        ),
         *(POSITION, POSITION, EXTRA),
     ),
     min_size=1,
@@ -98,7 +123,7 @@ def survives(reader: ModuleType, path, on_bad):
         for load in source.splits.values():
             split = load()
             assert len(split.attributes) == len(split.identity) == len(split.names) > 0
-            assert split.attributes.max() <= 1
+            assert (split.attributes <= 1).all()
             for index, name in enumerate(split.names):
                 with contextlib.suppress(DataError):
                     assert square(recipe, split.read(index), name).image.shape == (8, 8, 3)
@@ -130,6 +155,26 @@ def hq(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def kaggle(tmp_path_factory):
+    identities = b"image_id,identity\n" + IDENTITIES.replace(b" ", b",")
+    files = contents(frame=FRAME) | {"identity_CelebA.csv": identities}
+    return write(tmp_path_factory.mktemp("fuzz") / "kaggle", files)
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """One's own pictures, and a CSV of all that one may say."""
+    files = {f"faces/{member}": picture(i, 8, 8) for i, member in enumerate(MEMBERS)}
+    parts = ["train", "val", "test"] * 4
+    rows = [
+        f"faces/{member},{i % 2},{'yes' if i % 3 else 'no'},{parts[i]},p{i}"
+        for i, member in enumerate(MEMBERS)
+    ]
+    text = "\n".join(["picture,Hat,Smiling,split,identity", *rows])
+    return write(tmp_path_factory.mktemp("fuzz") / "own", files | {"labels.csv": text.encode()})
+
+
+@pytest.fixture(scope="module")
 def deflated(root):
     """The unpacked layout in one zip, deflated so that damage meets the decompressor."""
     folder = write_celeba(root.parent / "unpacked", zipped=False, frame=FRAME)
@@ -152,11 +197,15 @@ def try_with(reader, root, name, data, on_bad):
         path.write_bytes(valid)
 
 
-def test_what_is_valid_is_read(root, hq, deflated):
-    for reader, path in ((celeba, root), (celebamask_hq, hq), (celeba, deflated)):
+def test_what_is_valid_is_read(root, hq, deflated, kaggle, own):
+    for reader, path in (
+        *((celeba, root), (celebamask_hq, hq), (celeba, deflated)),
+        *((celeba_kaggle, kaggle), (folder, own)),
+    ):
         assert reader.recognise(path)
         source = reader.source(Data(path=str(path)))
-        assert [len(load().names) for load in source.splits.values()] == [6, 3, 3]
+        nums = [4, 4, 4] if reader is folder else [6, 3, 3]
+        assert [len(load().names) for load in source.splits.values()] == nums
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -171,6 +220,21 @@ def test_mutated_texts(root, name, changes, on_bad):
 @given(changes=CHANGES, on_bad=ON_BAD)
 def test_mutated_texts_of_celebamask_hq(hq, name, changes, on_bad):
     try_with(celebamask_hq, hq, name, lambda valid: mutate(valid, changes), on_bad)
+
+
+@pytest.mark.parametrize("name", KAGGLE_TEXTS)
+@budget(60)
+@given(changes=CHANGES, on_bad=ON_BAD)
+@example(changes=[(drop_columns, 0, 0, b"")], on_bad="error")
+def test_mutated_texts_of_kaggle(kaggle, name, changes, on_bad):
+    try_with(celeba_kaggle, kaggle, name, lambda valid: mutate(valid, changes), on_bad)
+
+
+@budget(100)
+@given(changes=CHANGES, on_bad=ON_BAD)
+@example(changes=[(drop_columns, 0, 0, b"")], on_bad="error")
+def test_mutated_labels_of_own_pictures(own, changes, on_bad):
+    try_with(folder, own, "labels.csv", lambda valid: mutate(valid, changes), on_bad)
 
 
 @budget(200)
@@ -218,6 +282,16 @@ def test_arbitrary_bytes(root, name, data, on_bad):
     try_with(celeba, root, name, lambda _: data, on_bad)
 
 
+@budget(60)
+@given(data=st.binary(max_size=300), on_bad=ON_BAD)
+@example(data=b"", on_bad="skip")
+@example(data=b"\xef\xbb\xbf", on_bad="error")
+@example(data=b"p,Hat\n\\,1\n/,1\n./,0\n", on_bad="error")
+def test_arbitrary_bytes_as_csv(kaggle, own, data, on_bad):
+    try_with(folder, own, "labels.csv", lambda _: data, on_bad)
+    try_with(celeba_kaggle, kaggle, KAGGLE_TEXTS[0], lambda _: data, on_bad)
+
+
 @budget(100)
 @given(changes=CHANGES, number=st.integers(0, 11), on_bad=ON_BAD)
 def test_mutated_pictures(hq, changes, number, on_bad):
@@ -231,7 +305,7 @@ def test_mutated_pictures(hq, changes, number, on_bad):
     | st.sampled_from(["\x00", "~nobody", "x" * 5000, "/dev/null"])
 )
 def test_arbitrary_paths(path):
-    for reader in (celeba, celebamask_hq):
+    for reader in (celeba, celebamask_hq, celeba_kaggle):
         with contextlib.suppress(DataError, ConfigError):
             reader.source(Data(path=path))
 

@@ -15,6 +15,8 @@ def store(attributes, names, images=None, identity=None):
     return Store(
         source="test",
         fingerprint="0",
+        version=1,
+        digest="0",
         split="train",
         crop="none",
         resize="none",

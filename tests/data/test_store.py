@@ -20,6 +20,7 @@ NUM, SIZE = 7, 4
 META = Meta(
     source="test",
     fingerprint="0123456789abcdef",
+    version=1,
     split="train",
     crop="center178",
     resize="bicubic-antialias",

@@ -1,13 +1,16 @@
+import dataclasses
 import re
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from test_export import encoded, no_network  # noqa: F401
+from test_export import encoded, make_source, no_network, table  # noqa: F401
 
 from gan.config import Data
 from gan.data import tfds_files, tfds_sets
+from gan.data.celeba import ATTRIBUTES
 from gan.data.decode import SQUARE, Recipe, square
+from gan.data.export import export
 from gan.data.source import SPLITS
 from gan.errors import ConfigError, DataError
 
@@ -41,6 +44,10 @@ def build(root, file_format="tfrecord", title="pets", nums=None, channels=3, kin
             first = 100 * list(nums).index(split)
             for i in range(first, first + nums[split]):
                 example = {"image": image(i, channels, kind), "label": i % 3, "id": i}
+                example |= {
+                    "attributes": {"zebra": i % 2 == 0, "ape": i % 3 == 0},
+                    "identity": {"Identity_No": i // 4},
+                }
                 yield str(i), {name: example.get(name, i) for name in features}
 
     tfds.disable_progress_bar()
@@ -108,6 +115,47 @@ def test_splits_that_are_there_are_taken_and_others_come_from_train(tmp_path, nu
     assert ("taken from train" in source.found) == (len(nums) < 3)
 
 
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("names", [("zebra", "small ape"), (), ATTRIBUTES])
+@pytest.mark.parametrize("file_format", tfds_files.FORMATS)
+def test_exported_pictures_are_read_back(tmp_path, file_format, names, known):
+    def picture(number):
+        return encoded(number, (20 + number, 30), "PNG" if number % 2 else "JPEG")
+
+    source = make_source(attributes=len(names), known=known, picture=picture)
+    source = dataclasses.replace(
+        source, name="folder", attribute_names=names, formats=("JPEG", "PNG"), frame=None
+    )
+    folder = export(source, tmp_path, file_format)
+    back = read(tmp_path, "folder")
+    assert read(folder, None).fingerprint == back.fingerprint
+    assert back.attribute_names == (names if names == ATTRIBUTES else tuple(sorted(names)))
+    assert f"{len(names)} attributes" in back.found
+    order = [names.index(name) for name in back.attribute_names]
+    for name, load_split in source.splits.items():
+        split = load_split()
+        split = dataclasses.replace(split, attributes=split.attributes[:, order])
+        assert table(back.splits[name]()) == table(split)
+
+
+BOOLS = {"zebra": np.bool_, "ape": np.bool_}
+
+
+def test_splits_from_train_are_by_identity_where_it_is_known(tmp_path):
+    identity = tfds.features.FeaturesDict({"Identity_No": np.int64})
+    attributes = tfds.features.FeaturesDict(BOOLS)
+    build(tmp_path, nums={"train": 60}, label=None, attributes=attributes, identity=identity)
+    splits = load(read(tmp_path))
+    people = [set(split.identity.tolist()) for split in splits.values()]
+    assert set.union(*people) == set(range(15))
+    assert sum(map(len, people)) == 15
+    pictures = {encoded(i, (8, 10), "PNG"): i for i in range(60)}
+    for split in splits.values():
+        numbers = np.array([pictures[picture] for picture in split.stream()])
+        np.testing.assert_array_equal(split.identity, numbers // 4)
+        np.testing.assert_array_equal(split.attributes, np.c_[numbers % 3 == 0, numbers % 2 == 0])
+
+
 def test_grey_pictures_can_be_decoded(tmp_path):
     build(tmp_path, channels=1)
     split = read(tmp_path).splits["test"]()
@@ -150,8 +198,9 @@ def test_configurations(tmp_path):
 @pytest.mark.parametrize(
     ("name", "error", "fragments"),
     [
-        ("petz", DataError, ["Did you mean 'pets'?", "tfds build petz --data_dir="]),
-        ("cifar10", DataError, ["'cifar10' is not prepared", "tfds build cifar10 --data_dir="]),
+        ("petz", DataError, ["no data set 'petz' to build. Did you mean 'pets'?"]),
+        ("cifar11", DataError, ["no data set 'cifar11' to build. It has cifar10"]),
+        ("cifar10", DataError, ["not prepared there, only pets.", "tfds build cifar10 --data_dir"]),
         ("pets:1.0.0", DataError, ["version 1.0.0", "1.2.0"]),
         ("../pets", ConfigError, ["config.data.name", "cifar10:3.0.2"]),
         ("huggingface:pets", ConfigError, ["config.data.name"]),
@@ -166,6 +215,25 @@ def test_what_is_not_there_is_said_with_the_remedy(tmp_path, name, error, fragme
         assert fragment in str(caught.value)
 
 
+def test_where_nothing_lies_a_typo_gets_the_nearest_name(tmp_path):
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, "cifar11")
+    assert "'cifar11' is not prepared there, nor is any other. " in str(caught.value)
+    assert re.search(r"It has .*\bcifar10\b", str(caught.value))
+    assert "tfds build" not in str(caught.value)
+
+
+def test_names_of_what_lies_in_a_folder(tmp_path):
+    build(tmp_path / "data", nums={"train": 3})
+    build(tmp_path / "new", nums={"train": 3}).rename(tmp_path / "data" / "1.2.0")
+    (tmp_path / "data" / "zoo" / "small").mkdir(parents=True)
+    (tmp_path / "data" / "1.2.0").rename(tmp_path / "data" / "zoo" / "small" / "1.2.0")
+    (tmp_path / "data" / "file").write_bytes(b"")
+    assert tfds_sets.names_in(tmp_path / "data") == ["pets", "zoo/small"]
+    for nothing in ("data/file", "data/pets/1.2.0", "nowhere", "\0"):
+        assert tfds_sets.names_in(tmp_path / nothing) == []
+
+
 def test_another_name_than_that_of_the_folder_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"'cifar10', but .* holds 'pets'"):
         read(build(tmp_path), "cifar10")
@@ -176,7 +244,11 @@ def test_another_name_than_that_of_the_folder_is_refused(tmp_path):
     [
         ({"label": None}, ["id (Scalar), image (Image)", "'label' (ClassLabel)"]),
         ({"image": None}, ["label (ClassLabel)", "'image' (Image)"]),
-        ({"label": np.int64}, ["label (Scalar)"]),
+        ({"label": np.int64}, ["label (Scalar)", "'attributes' (a FeaturesDict of bools)"]),
+        (
+            {"label": None, "attributes": tfds.features.FeaturesDict(BOOLS | {"ape": np.int64})},
+            ["attributes (FeaturesDict)"],
+        ),
         ({"label": tfds.features.ClassLabel(num_classes=1001)}, ["1,001 classes"]),
     ],
 )
