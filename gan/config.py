@@ -89,6 +89,7 @@ class Config:
     log_every: int = 100  # Steps from status line to status line,
     sample_every: int = 1_000  # from picture to picture,
     checkpoint_every: int = 1_000  # from checkpoint to checkpoint.
+    profile: int = 0  # Steps to trace for TensorBoard's profiler, soon after the start; 0: none.
     keep_checkpoints: int = 3  # The newest so many stay,
     keep_every: int = 10_000  # and each whose step is a multiple of this.
     eval_images: int = 2_048  # Compared by `--mode=evaluate`, or all of the held-out split.
@@ -108,6 +109,7 @@ POSITIVE = (
     *("g_optimizer.learning_rate", "d_optimizer.learning_rate"),
 )
 NOT_NEGATIVE = (
+    "profile",
     "seed",
     "steps_per_call",
     "r1",

@@ -1,6 +1,8 @@
 """What a run tells: the status line, `log.txt`, `metrics.jsonl` and TensorBoard."""
 
+import concurrent.futures
 import contextlib
+import functools
 import importlib.util
 import json
 import logging
@@ -10,6 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import jax
 import numpy as np
@@ -57,10 +60,7 @@ class MetricsWriter:
         self._file = self._path.open("a")
         self._board = None
         if importlib.util.find_spec("tensorflow") and importlib.util.find_spec("tensorboard"):
-            tensorflow()  # Before clu does, which would not quiet it. Takes seconds.
-            from clu import metric_writers
-
-            self._board = metric_writers.AsyncWriter(metric_writers.SummaryWriter(str(workdir)))
+            self._board = Board(workdir)
         else:
             log.info(
                 "TensorFlow is not installed: metrics.jsonl is written, TensorBoard events not."
@@ -79,12 +79,50 @@ class MetricsWriter:
         self._file.write(json.dumps({"step": step, **row}) + "\n")
         self._file.flush()
         if self._board:
-            self._board.write_scalars(step, dict(row))
+            self._board.write("write_scalars", step, dict(row))
 
     def picture(self, step: int, name: str, image: np.ndarray) -> None:
         """Shows a picture (uint8 [h w 3]) in TensorBoard."""
         if self._board:
-            self._board.write_images(step, {name: image[None]})
+            self._board.write("write_images", step, {name: image[None]})
+
+
+class Board:
+    """TensorBoard's events, written by a thread that no step waits for.
+
+    The thread also imports TensorFlow, which takes seconds, when there is something to write.
+    """
+
+    def __init__(self, workdir: Path):
+        """Into `workdir`."""
+        self._thread = concurrent.futures.ThreadPoolExecutor(1)
+        self._open = functools.cache(functools.partial(summary_writer, workdir))
+        self._pending: list[concurrent.futures.Future] = []
+
+    def write(self, method: str, *arguments: object) -> None:
+        """Calls a method of clu's writer, later. Raises what an earlier call raised."""
+        done = [future for future in self._pending if future.done()]
+        self._pending = [future for future in self._pending if not future.done()]
+        for future in done:
+            future.result()
+        call = lambda: getattr(self._open(), method)(*arguments)  # noqa: E731
+        self._pending.append(self._thread.submit(call))
+
+    def close(self) -> None:
+        """Waits until all is written."""
+        if self._pending:
+            self.write("close")
+        self._thread.shutdown()
+        for future in self._pending:
+            future.result()
+
+
+def summary_writer(workdir: Path) -> Any:
+    """Clu's, which needs TensorFlow."""
+    tensorflow()  # Before clu does, which would not quiet it.
+    from clu import metric_writers
+
+    return metric_writers.SummaryWriter(str(workdir))
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:

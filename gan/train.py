@@ -26,6 +26,7 @@ from gan.pictures import grid, write_png
 from gan.sampler import AttributeGrid, Sampler
 from gan.state import TrainState
 from gan.step import TrainMetrics, abstract_state, build, init_state, train_step
+from gan.trace import Trace
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -96,7 +97,7 @@ def loop(
     draw_sheet = AttributeGrid(Sampler(gan, table), table)
     every = (config.log_every, config.sample_every, config.checkpoint_every)
     metrics, saved = None, start
-    with logs.MetricsWriter(folder, start) as writer:
+    with logs.MetricsWriter(folder, start) as writer, Trace(folder, config.profile) as trace:
         clock = Clock(writer.seconds, start)
         stop.awaited = True
         first = True
@@ -108,6 +109,7 @@ def loop(
                 jax.block_until_ready(state)
                 clock.compiled(step)
                 first = False
+            trace.after(step, state)
             last = step == config.steps or bool(stop.name)
 
             if step % config.log_every == 0 or last:

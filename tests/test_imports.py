@@ -12,7 +12,7 @@ FLOORS = [
     {"config"},
     {"losses", "augment", "parallel", "pictures", "networks"},
     {"logs", "data", "metrics"},
-    {"checkpoint", "workdir"},
+    {"checkpoint", "trace", "workdir"},
     {"step"},
     {"sampler"},
     {"sample", "train"},

@@ -76,7 +76,10 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(config, finished, tm
 @pytest.mark.slow
 def test_several_steps_in_one_call_are_the_same_steps(config, finished, tmp_path):
     every = dict(log_every=4, sample_every=4, checkpoint_every=4)
-    state = train(dataclasses.replace(config, steps_per_call=2, **every), tmp_path)
+    state = train(dataclasses.replace(config, steps_per_call=2, profile=1, **every), tmp_path)
+    assert "Traced up to step 4" in (tmp_path / "log.txt").read_text()
+    (trace,) = (tmp_path / "plugins" / "profile").glob("*/*.xplane.pb")
+    assert trace.stat().st_size > 1000
     assert "steps a call: 2" in (tmp_path / "log.txt").read_text()
     whole, folder = finished
     trees = [(s.generator.params, s.discriminator.params, s.ema) for s in (state, whole)]
