@@ -10,14 +10,10 @@ by round, and ratios are taken within a round.
 import argparse
 import functools
 import io
-import json
-import platform
 import shutil
-import statistics
+import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +23,8 @@ import numpy as np
 from jax import lax
 from PIL import Image
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # For `python benchmarks/feed.py`.
+from benchmarks import turns
 from gan.config import Augment, Config, Data, Network
 from gan.data import build as building
 from gan.data import faces
@@ -103,7 +101,7 @@ def preparing(source: Source, config: Data, folder: Path, rounds: int) -> dict[s
         write_store(folder, meta, building.decode_all(split, recipe, Report(), "error"))
 
     whole()  # Starts the processes.
-    return in_turns({"one core": one_core, "the whole": whole}, num, rounds)
+    return turns.in_turns({"one core": one_core, "the whole": whole}, num, rounds)
 
 
 def alone(store: Store, parallel: Parallel, batch: int, steps: int, rounds: int) -> dict:
@@ -132,7 +130,7 @@ def alone(store: Store, parallel: Parallel, batch: int, steps: int, rounds: int)
         "resident": Resident(store, parallel, seed=0, batch=batch, per_call=1),
     }
     contestants = {name: contestant(feed) for name, feed in feeds.items()}
-    return in_turns(contestants, batch * steps, rounds)
+    return turns.in_turns(contestants, batch * steps, rounds)
 
 
 class Synthetic:
@@ -196,32 +194,7 @@ def under_a_step(
 
     steps = calls * per_call
     runs = {name: contestant(feed, steps) for name, feed in feeds.items()}
-    return in_turns(runs, steps * batch, rounds)
-
-
-def in_turns(
-    contestants: dict[str, Callable[[], None]], images: int, rounds: int
-) -> dict[str, list[float]]:
-    """Images/s of each in each round; the order turns round from round to round."""
-    rates: dict[str, list[float]] = {name: [] for name in contestants}
-    for number in range(rounds):
-        names = list(contestants)
-        for name in names if number % 2 == 0 else reversed(names):
-            begin = time.perf_counter()
-            contestants[name]()
-            rates[name].append(images / (time.perf_counter() - begin))
-    return rates
-
-
-def table(title: str, rates: dict[str, list[float]], beside: str) -> str:
-    """Medians and ranges, and ratios to one of them within each round."""
-    lines = [title, f"  {'':<12}{'images/s (range)':>34}{f'/ {beside} (range)':>32}"]
-    for name, values in rates.items():
-        ratios = [a / b for a, b in zip(values, rates[beside], strict=True)]
-        rate = f"{statistics.median(values):,.0f} ({min(values):,.0f} - {max(values):,.0f})"
-        ratio = f"{statistics.median(ratios):.3f} ({min(ratios):.3f} - {max(ratios):.3f})"
-        lines.append(f"  {name:<12}{rate:>34}{ratio:>32}")
-    return "\n".join(lines)
+    return turns.in_turns(runs, steps * batch, rounds)
 
 
 def main() -> None:
@@ -256,29 +229,17 @@ def main() -> None:
         path = Path(folder) / "train"
         prepared = preparing(source, data, path, options.rounds)
         title = f"Preparing at {options.size} px, {cores} cores"
-        print(table(title, prepared, "one core"), flush=True)
+        print(turns.table(title, prepared, "one core"), flush=True)
         store = open_store(path)
         parallel = Parallel.create("jit")
         by_itself = alone(store, parallel, options.batch, 200, options.rounds)
         title = f"Feeds alone, batch {options.batch}, {len(store.images):,} pictures"
-        print(table(title, by_itself, "stream"), flush=True)
+        print(turns.table(title, by_itself, "stream"), flush=True)
         training = under_a_step(store, parallel, config, options.calls, options.rounds)
     title = f"Training with DCGAN-{options.size}, width {options.width}, {options.dtype}"
-    print(table(title, training, "step alone"))
-    if options.json:
-        document = {
-            "preparing": prepared,
-            "alone": by_itself,
-            "training": training,
-            "options": {k: str(v) for k, v in vars(options).items()},
-            "source": source.found,
-            "device": jax.devices()[0].device_kind,
-            "machine": platform.processor() or platform.machine(),
-            "cores": cores,
-            "versions": {name: version(name) for name in ("jax", "numpy", "pillow", "joblib")},
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        }
-        options.json.write_text(json.dumps(document, indent=2) + "\n")
+    print(turns.table(title, training, "step alone"))
+    results = dict(preparing=prepared, alone=by_itself, training=training)
+    turns.write(options, **results, source=source.found)
 
 
 if __name__ == "__main__":

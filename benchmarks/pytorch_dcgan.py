@@ -4,22 +4,29 @@ The networks are those of Radford et al. 2015 (arXiv 1511.06434). The order of w
 images, D on fakes, D's update, then G's through the new D; one forward pass of G serves both.
 """
 
+import functools
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
 
 class Game:
     """Both players and their step: as users of the example run it, or `tuned`.
 
     Tuned is what PyTorch offers for speed without changing the result: channels last, compiled
-    networks, a fused optimizer, no weight gradients of D where only G learns.
+    networks, a fused optimizer, no weight gradients of D where only G learns; on CUDA also TF32 in
+    matrix products and a CUDA graph of the whole step. `dtype` is autocast's, for both.
     """
 
-    def __init__(self, real: np.ndarray, z_dim: int, width: int, tuned: bool):
+    def __init__(
+        self, real: np.ndarray, z_dim: int, width: int, tuned: bool, dtype: str = "float32"
+    ):
         torch.manual_seed(0)
         torch.backends.cudnn.benchmark = True
         self.tuned = tuned
@@ -27,35 +34,50 @@ class Game:
         layout = torch.channels_last if tuned else torch.contiguous_format
         self.generator = generator(z_dim, width).to(self.device, memory_format=layout)
         self.discriminator = discriminator(width).to(self.device, memory_format=layout)
-        if tuned:
-            # Not `net.compile()`, which left these as they were, without a word (torch 2.13).
-            self.generator = torch.compile(self.generator, fullgraph=True)
-            self.discriminator = torch.compile(self.discriminator, fullgraph=True)
         self.g_optimizer = self.adam(self.generator)
         self.d_optimizer = self.adam(self.discriminator)
         self.real = torch.from_numpy(real).to(self.device).contiguous(memory_format=layout)
         self.z_shape = (len(real), z_dim, 1, 1)
+        self.autocast = functools.partial(
+            torch.autocast,
+            self.device.type,
+            DTYPES[dtype],
+            enabled=dtype != "float32",
+            cache_enabled=False,  # Each weight is cast once anyway, and a graph must not skip it.
+        )
+        if tuned:
+            # Not `net.compile()`, which left these as they were, without a word (torch 2.13).
+            self.generator = torch.compile(self.generator, fullgraph=True)
+            self.discriminator = torch.compile(self.discriminator, fullgraph=True)
+        if tuned and self.device.type == "cuda":
+            torch.set_float32_matmul_precision("high")
+            self.step = cuda_graph(self.step)
 
     def adam(self, net: nn.Module) -> torch.optim.Adam:
         """With DCGAN's settings."""
-        fused = True if self.tuned else None  # None is the default: PyTorch chooses.
-        return torch.optim.Adam(net.parameters(), lr=2e-4, betas=(0.5, 0.999), fused=fused)
+        speed = dict(fused=True, capturable=self.device.type == "cuda") if self.tuned else {}
+        return torch.optim.Adam(net.parameters(), lr=2e-4, betas=(0.5, 0.999), **speed)
+
+    def see(self, net: nn.Module, x: Tensor) -> Tensor:
+        """What `net` makes of it, computed in autocast's type."""
+        with self.autocast():
+            return net(x).float()
 
     def step(self) -> dict[str, Tensor]:
         """One update of each player."""
         self.discriminator.zero_grad()
-        real_logit = self.discriminator(self.real)
+        real_logit = self.see(self.discriminator, self.real)
         real_loss = cross_entropy(real_logit, torch.ones_like(real_logit))
         real_loss.backward()
-        fake = self.generator(torch.randn(self.z_shape, device=self.device))
-        fake_logit = self.discriminator(fake.detach())
+        fake = self.see(self.generator, torch.randn(self.z_shape, device=self.device))
+        fake_logit = self.see(self.discriminator, fake.detach())
         fake_loss = cross_entropy(fake_logit, torch.zeros_like(fake_logit))
         fake_loss.backward()
         self.d_optimizer.step()
 
         self.generator.zero_grad()
         self.discriminator.requires_grad_(not self.tuned)
-        logit = self.discriminator(fake)
+        logit = self.see(self.discriminator, fake)
         g_loss = cross_entropy(logit, torch.ones_like(logit))
         g_loss.backward()
         self.discriminator.requires_grad_(True)
@@ -68,14 +90,58 @@ class Game:
             "fake_after": logit.sigmoid().mean(),
         }
 
-    def run(self, steps: int) -> None:
+    def run(self, steps: int) -> int:
         """Does so many steps and waits for the last one's result."""
         for _ in range(steps):
             metrics = self.step()
             if not self.tuned:  # The example prints these at each step, so it waits for each.
                 metrics = {name: value.item() for name, value in metrics.items()}
+        self.wait()
+        return steps
+
+    def wait(self) -> None:
+        """Until the device has done all it was told."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
+
+    def device_memory(self) -> int | None:
+        """Most bytes that were in use on an accelerator."""
+        return torch.cuda.max_memory_allocated() if self.device.type == "cuda" else None
+
+    def yardsticks(
+        self, side: int, dtype: str, size: int
+    ) -> tuple[Callable[[], None], Callable[[], None]]:
+        """A product of two matrices [side, side]; adding 1 to `size` float32 in place."""
+        a = torch.full((side, side), 0.01, dtype=DTYPES[dtype], device=self.device)
+        x = torch.zeros(size, device=self.device)
+
+        def multiply() -> None:
+            torch.mm(a, a)
+            self.wait()
+
+        def touch() -> None:
+            x.add_(1)
+            self.wait()
+
+        return multiply, touch
+
+
+def cuda_graph(step: Callable[[], object]) -> Callable[[], None]:
+    """The whole step as one CUDA graph, captured as PyTorch's manual does it.
+
+    `torch.compile(mode="reduce-overhead")` makes one of each network, and would use the memory of
+    G's fakes again before its update: D is called three times in between.
+    """
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):  # Compiling, choosing algorithms, Adam's state: none can be captured.
+            step()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return graph.replay
 
 
 def generator(z_dim: int, width: int) -> nn.Sequential:

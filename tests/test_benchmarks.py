@@ -1,6 +1,7 @@
 """The benchmark of the step compares equal work, and says what it says it does."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -80,7 +81,10 @@ def test_a_run_writes_all_that_it_promises(command, tmp_path):
     path = tmp_path / "step.json"
     sizes = ["--batch=4", f"--width={WIDTH}", "--samples=1", "--steps=1"]
     run = [sys.executable, *command, *sizes, "--peers=naive_flax", f"--json={path}"]
-    done = subprocess.run(run, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    cache = {"JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir}  # Of all tests.
+    done = subprocess.run(
+        run, cwd=ROOT, env=os.environ | cache, stdout=subprocess.PIPE, text=True, check=True
+    )
     assert "| naive_flax |" in done.stdout
     result = json.loads(path.read_text())
     for name in ("ratio_to_naive_flax", "images_per_second"):

@@ -1,0 +1,1 @@
+"""Speed, measured beside others'. README.md says how."""

@@ -1,0 +1,140 @@
+"""How fast a generator draws faces with chosen attributes.
+
+    python -m benchmarks.generate --json=generate.json
+
+Weights are random, since drawing takes as long whatever they are. Calls of different sizes take
+turns, round by round.
+"""
+
+import functools
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # For `python benchmarks/generate.py`.
+from benchmarks import turns
+from gan.config import Config, Data, Network
+from gan.data import faces
+from gan.data.attributes import AttributeTable
+from gan.parallel import compile_once, compiler_options
+from gan.sampler import CALIBRATION, CHUNK, Sampler
+from gan.step import build, calibrate, generate, init_state
+
+START = "import jax, gan.sample; jax.devices()"
+
+
+class Drawing:
+    """A generator with random weights, conditional on as many attributes as faces have."""
+
+    def __init__(self, size: int, width: int, dtype: str):
+        """Compiles the calibration, as `Sampler` does before it draws."""
+        self.dtype = dtype
+        rows = np.random.default_rng(0).integers(0, 2, (1024, len(faces.ATTRIBUTES)), np.uint8)
+        self.table = AttributeTable(tuple(faces.ATTRIBUTES), rows, "0" * 64, "0" * 64)
+        network = Network(g_width=width, d_width=4, film=True, dtype=dtype)
+        config = Config(data=Data(image_size=size), network=network)
+        self.gan = build(config, self.table.marginals)
+        self.params = compile_once(functools.partial(init_state, self.gan))(jax.random.key(0)).ema
+        inputs = self.params, self.attributes(CALIBRATION)
+        calibration = self._compile(calibrate, *inputs)
+        self.calibration_flops, self._variables = turns.cost(calibration)[0], calibration(*inputs)
+
+    def attributes(self, num: int) -> jax.Array:
+        """Of so many faces."""
+        return jnp.asarray(self.table.draw({}, range(num)))
+
+    def alone(self, batch: int) -> tuple[float, Callable[[], Any]]:
+        """The generator for one batch and nothing else: its FLOPs, and the call."""
+        z = jnp.zeros((batch, self.gan.z_dim))
+        inputs = self.params, self._variables, z, self.attributes(batch)
+        compiled = self._compile(generate, *inputs)
+        return turns.cost(compiled)[0], lambda: jax.block_until_ready(compiled(*inputs))
+
+    def _compile(self, function: Callable, *inputs: Any) -> Any:
+        call = jax.jit(functools.partial(function, self.gan), compiler_options=compiler_options())
+        return call.lower(*inputs).compile()
+
+
+def measure(drawing: Drawing, sizes: list[int], rounds: int) -> dict[str, Any]:
+    """All that `--json` writes but the start-up: of `Sampler`, and of the generator alone."""
+    sampler = Sampler(drawing.gan, drawing.table)
+    alone = {num: drawing.alone(num) for num in sizes}
+    chunk, _ = alone.get(CHUNK) or drawing.alone(CHUNK)
+    flops = {num: drawing.calibration_flops + -(-num // CHUNK) * chunk for num in sizes}
+
+    def call(num: int) -> Callable[[], Any]:
+        return functools.partial(
+            sampler, drawing.params, range(num), np.asarray(drawing.attributes(num))
+        )
+
+    calls = {num: (flops[num], call(num)) for num in sizes}
+    begin = time.perf_counter()
+    calls[sizes[0]][1]()
+    first = time.perf_counter() - begin
+    sampled = rates(calls, drawing.dtype, rounds)
+    later = sizes[0] / statistics.median(sampled[str(sizes[0])]["images_per_second"])
+    return {
+        "compile_seconds": first - later,
+        "sampler": sampled,
+        "generator_alone": rates(alone, drawing.dtype, rounds),
+    }
+
+
+def rates(
+    calls: dict[int, tuple[float, Callable[[], Any]]], dtype: str, rounds: int
+) -> dict[str, dict[str, Any]]:
+    """Images/s of calls for so many pictures, and the floor: what their FLOPs would allow."""
+    for _, run in calls.values():
+        run()  # Compiles.
+    seconds = turns.seconds_in_turns({str(num): run for num, (_, run) in calls.items()}, rounds)
+    return {
+        str(num): {
+            "images_per_second": [num / s for s in seconds[str(num)]],
+            "floor": num * turns.matmul_rate(dtype) / flops,
+        }
+        for num, (flops, _) in calls.items()
+    }
+
+
+def report(title: str, measured: dict[str, dict[str, Any]]) -> str:
+    """A row for each number of pictures."""
+    rows = [("pictures", "images/s (range)", "floor", "share of the floor")]
+    for name, row in measured.items():
+        share = statistics.median(row["images_per_second"]) / row["floor"]
+        speed = turns.spread(row["images_per_second"])
+        rows.append((name, speed, f"{row['floor']:,.0f}", f"{share:.0%}"))
+    return turns.columns(title, rows)
+
+
+def main() -> None:
+    """Prints two tables."""
+    numbers = {
+        "size": (64, "pixels"),
+        "width": (64, "channels of the generator's last hidden layer"),
+        "rounds": (5, "in each, every size of a call has its turn"),
+    }
+    parser = turns.parser(__doc__, numbers)
+    sizes = "1,8,64,512"
+    parser.add_argument("--pictures", type=turns.whole_numbers, default=sizes, help=sizes)
+    parser.add_argument("--dtype", default="float32")
+    options = parser.parse_args()
+    start_up = turns.start_up(START)
+    drawing = Drawing(options.size, options.width, options.dtype)
+    results = measure(drawing, options.pictures, options.rounds)
+    compiling = results["compile_seconds"]
+    print(f"Start-up (imports, device) {start_up:.2f} s, compiling {compiling:.2f} s")
+    title = f"Sampler: calibrates, then draws in batches of {CHUNK}; pictures asked for at a time"
+    print(report(title, results["sampler"]))
+    print(report("The generator alone, by the size of a batch", results["generator_alone"]))
+    turns.write(options, start_up_seconds=start_up, **results)
+
+
+if __name__ == "__main__":
+    main()
