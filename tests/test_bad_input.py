@@ -309,6 +309,30 @@ def test_other_pictures_are_not_the_same_run(run, tmp_path):
     assert "was trained on other data" in said
 
 
+def test_a_new_run_compares_what_it_trains_on_and_verify_all(run, tmp_path):
+    root = mine(tmp_path / "mine", 60)
+    assert run(*options(root, "--mode=prepare", source="folder"))[0] == 0
+
+    def flip(split: str) -> None:
+        (path,) = (tmp_path / "cache").glob(f"*/{split}/images.npy")
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 1
+        path.write_bytes(data)
+
+    flip("train")
+    code, said = run(*options(root, source="folder"))
+    assert code == 65
+    assert "do not match their checksum" in said
+    assert not (tmp_path / "run" / "checkpoints").exists()
+    flip("train")  # Back.
+    flip("test")
+    assert run(*options(root, "--mode=prepare", source="folder"))[0] == 0
+    for mode in ("prepare", "train"):
+        code, said = run(*options(root, f"--mode={mode}", "--verify", source="folder"))
+        assert code == 65
+        assert "test/images.npy" in said
+
+
 def test_a_sheet_that_was_lost_is_drawn_again(run, tmp_path):
     command = options(mine(tmp_path / "mine"), "--mode=prepare", source="folder")
     assert run(*command)[0] == 0

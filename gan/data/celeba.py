@@ -29,13 +29,14 @@ from gan.data.celeba_files import (
     first_size,
     frame_of,
     join,
+    lies_at,
     locate,
     open_data,
     require,
     top_folder,
 )
 from gan.data.celeba_text import Table
-from gan.data.files import MAX_TEXT, Files, Folder, first_few, open_files
+from gan.data.files import MAX_TEXT, Files, Folder, first_few
 from gan.data.source import SPLITS, Source, Split, hash_splits, match
 from gan.errors import DataError, nearest
 
@@ -106,14 +107,7 @@ def source(config: Data) -> Source:
 
 def recognise(path: Path) -> bool:
     """Whether the official layout lies there. Opens no zip of pictures within a folder."""
-    try:
-        files = open_files(path)
-        folders = layout_folders(files)
-        return locate(files, ATTRIBUTE_FILE, folders) is not None and any(
-            locate(files, name, folders) for name in (PICTURES, f"{PICTURES}.zip")
-        )
-    except (OSError, ValueError):  # DataError is one.
-        return False
+    return lies_at(path, layout_folders, ATTRIBUTE_FILE, PICTURES)
 
 
 def layout_folders(files: Files) -> list[str]:

@@ -77,6 +77,20 @@ def locate(files: Files, name: str, folders: Sequence[str]) -> str | None:
     return next((path for path in paths if files.has(path)), None)
 
 
+def lies_at(
+    path: Path, layout_folders: Callable[[Files], list[str]], labels: str, pictures: str
+) -> bool:
+    """Whether the labels and the folder, or the zip, of pictures do; False if nothing does."""
+    try:
+        files = open_files(path)
+        folders = layout_folders(files)
+        return locate(files, labels, folders) is not None and any(
+            locate(files, name, folders) for name in (pictures, f"{pictures}.zip")
+        )
+    except (OSError, ValueError):  # DataError is one.
+        return False
+
+
 def require(files: Files, name: str, folders: Sequence[str]) -> str:
     """Its name with the first of the folders that has it; DataError says what lies there."""
     path = locate(files, name, folders)

@@ -18,6 +18,7 @@ from gan.data.celeba_files import (
     find_pictures,
     first_size,
     join,
+    lies_at,
     locate,
     open_data,
     require,
@@ -25,7 +26,7 @@ from gan.data.celeba_files import (
     top_folder,
 )
 from gan.data.celeba_text import Table
-from gan.data.files import MAX_TEXT, Files, open_files, read_lines
+from gan.data.files import MAX_TEXT, Files, read_lines
 from gan.data.source import SPLITS, Source
 from gan.errors import DataError
 
@@ -71,14 +72,7 @@ def source(config: Data) -> Source:
 
 def recognise(path: Path) -> bool:
     """Whether this layout lies there."""
-    try:
-        files = open_files(path)
-        folders = layout_folders(files)
-        return locate(files, ATTRIBUTE_FILE, folders) is not None and any(
-            locate(files, name, folders) for name in (PICTURES, f"{PICTURES}.zip")
-        )
-    except (OSError, ValueError):  # DataError is one.
-        return False
+    return lies_at(path, layout_folders, ATTRIBUTE_FILE, PICTURES)
 
 
 def layout_folders(files: Files) -> list[str]:

@@ -12,6 +12,7 @@ from gan.config import Data
 from gan.data import celeba
 from gan.data.celeba_files import size_of
 from gan.data.decode import Recipe, square
+from gan.data.files import open_files
 from gan.errors import ConfigError, DataError
 
 ATTR, PARTITION, IDENTITY = "list_attr_celeba.txt", "list_eval_partition.txt", "identity_CelebA.txt"
@@ -260,7 +261,7 @@ def test_sizes_come_from_the_header(make_celeba):
     root = make_celeba(zipped=False)
     path = root / FOLDER / MEMBERS[0]
     path.write_bytes(path.read_bytes()[:700])  # Pixels are looked at when it is decoded.
-    assert size_of(celeba.open_files(root), f"{FOLDER}/{MEMBERS[0]}") == (109, 89)
+    assert size_of(open_files(root), f"{FOLDER}/{MEMBERS[0]}") == (109, 89)
 
 
 def test_identity_may_be_missing(make_celeba):

@@ -1,3 +1,4 @@
+import functools
 import itertools
 import subprocess
 import sys
@@ -7,12 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from gan.data import feed
 from gan.data.feed import Resident, Stream, open_feed, spans
 from gan.data.store import Meta, Rows, open_store, write_store
-from gan.errors import ConfigError
+from gan.errors import ConfigError, DataError
 from gan.parallel import AXIS, Parallel
 from gan.state import Batch
 
@@ -267,6 +269,19 @@ def test_what_is_asked_for_is_done(store, monkeypatch):
     assert type(open_feed("resident", store, parallel, **options)) is Resident
     assert open_feed("resident", store, parallel, **options).per_call == 3
     assert type(open_feed("stream", store, parallel, **options)) is Stream
+
+
+def test_processes_with_other_pictures_are_stopped(store, monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+
+    def gather(mine, change=0):
+        return np.stack([np.asarray(mine), np.asarray(mine) - change])
+
+    monkeypatch.setattr(multihost_utils, "process_allgather", gather)
+    assert feed.agree(store, 100) == 100
+    monkeypatch.setattr(multihost_utils, "process_allgather", functools.partial(gather, change=1))
+    with pytest.raises(DataError, match="process 1 has prepared other pictures than process 0"):
+        feed.agree(store, 100)
 
 
 def test_there_is_memory():
