@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 FLOORS = [
-    {"errors", "lazy", "state"},
-    {"config"},
+    {"errors", "lazy", "state", "winograd"},
+    {"config", "convolution"},
     {"losses", "augment", "parallel", "pictures", "networks"},
     {"logs", "data", "metrics"},
     {"checkpoint", "trace", "workdir"},

@@ -1,4 +1,4 @@
-"""Convolutions: equal to plain ones and to their derivatives, to second order; normalisation."""
+"""Layers: sizes and types, the first weights, normalisation."""
 
 import functools
 
@@ -6,85 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import lax
 
-from gan.networks.layers import LAYOUT, NORMS, Down, Norm, Up, down, filter_gradient, up
-
-
-def plain_down(x, w):
-    return lax.conv_general_dilated(x, w, (2, 2), ((1, 1), (1, 1)), dimension_numbers=LAYOUT)
-
-
-def plain_up(g, w):
-    flipped = jnp.flip(w, (0, 1)).swapaxes(2, 3)
-    return lax.conv_general_dilated(
-        g, flipped, (1, 1), ((2, 2), (2, 2)), lhs_dilation=(2, 2), dimension_numbers=LAYOUT
-    )
-
-
-def plain_filter_gradient(x, g):
-    """Correlates x with g, whose pixels are two apart in x; the batch is what is summed over."""
-    layout = ("CHWN", "IHWO", "HWNC")
-    return lax.conv_general_dilated(
-        x, g, (1, 1), ((1, 1), (1, 1)), rhs_dilation=(2, 2), dimension_numbers=layout
-    )
-
+from gan.networks.layers import NORMS, Down, Norm, Up
 
 # Compiling is what takes the time here.
 compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-CASES = {
-    "down": (down, plain_down, ("large", "filter")),
-    "up": (up, plain_up, ("small", "filter")),
-    "filter_gradient": (filter_gradient, plain_filter_gradient, ("large", "small")),
-}
-
-
-def arrays(shape: tuple[int, int, int, int]) -> dict[str, jax.Array]:
-    """For height and width of the large image, channels of the large and of the small one."""
-    h, v, c, o = shape
-    rng = np.random.default_rng(0)
-    sizes = {"large": (2, h, v, c), "small": (2, h // 2, v // 2, o), "filter": (4, 4, c, o)}
-    return {name: jnp.asarray(rng.standard_normal(size)) for name, size in sizes.items()}
-
-
-def derivatives(function):
-    """The first ones in both arguments, and those of their squared norm (as in R1)."""
-
-    def energy(a, b):  # Not linear in the output, or its gradient would be a constant.
-        return jnp.sum(jnp.sin(function(a, b)))
-
-    def squared_norm(a, b):
-        first = jax.grad(energy, (0, 1))(a, b)
-        return sum(jnp.sum(gradient**2) for gradient in first), first
-
-    return compiled(jax.grad(squared_norm, (0, 1), has_aux=True))
-
-
-def assert_same(actual, expected):
-    for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
-        assert a.dtype == jnp.float64
-        assert np.abs(b).max() > 0.1
-        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
-
-
-# `up` is written in one way for CPUs and in another for the rest; both run here.
-@pytest.mark.parametrize("backend", ["cpu", "gpu"])
-@pytest.mark.parametrize("shape", [(4, 4, 3, 5), (8, 6, 1, 3), (6, 8, 5, 2)])
-@pytest.mark.parametrize("name", CASES)
-def test_convolutions_are_the_plain_ones(name, shape, backend, monkeypatch):
-    function, plain, inputs = CASES[name]
-    monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    with jax.enable_x64(True):
-        arguments = [arrays(shape)[key] for key in inputs]
-        assert_same(function(*arguments), plain(*arguments))
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_two_orders_of_derivatives_are_those_of_the_plain_ones(name):
-    function, plain, inputs = CASES[name]
-    with jax.enable_x64(True):
-        arguments = [arrays((8, 6, 3, 5))[key] for key in inputs]
-        assert_same(derivatives(function)(*arguments), derivatives(plain)(*arguments))
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])

@@ -1,0 +1,151 @@
+"""DCGAN's convolutions with 9/16 of the multiplications (Winograd 1980; Lavin & Gray 2016).
+
+A 4x4 convolution of stride 2 is a 2x2 one of stride 1 on blocks of 2x2 pixels, taken as channels.
+In one dimension two neighbours of its output y, from three of its input d, need three products in
+the place of four:
+
+    y0 = d0 w0 + d1 w1 = (d0 - d1) w0 + d1 (w0 + w1)
+    y1 = d1 w0 + d2 w1 = d1 (w0 + w1) - (d1 - d2) w1
+
+and in two dimensions nine in the place of sixteen, each a product of matrices over all tiles of
+all images. As a formula, y = A (G w * B d), which is bilinear. So the gradients are made of the
+same parts, d = B^T (G w * A^T y) and w = G^T (B d * A^T y), and XLA computes a part that two of
+them need once. It is exact but for rounding: A, B and G only add and subtract.
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+A = np.array([[1, 1, 0], [0, 1, -1]])
+B = np.array([[1, -1, 0], [0, 1, 0], [0, 1, -1]])
+G = np.array([[1, 0], [1, 1], [0, 1]])
+Grid = list[list[Array]]  # Of arrays alike, by row and column.
+# Lists of arrays, not one array with more axes: XLA would fill that several times more slowly.
+
+
+def down(x: Float[Array, "b 4*h 4*w c"], w: Float[Array, "4 4 c o"]) -> Float[Array, "b 2*h 2*w o"]:
+    """4x4 convolution of stride 2, padded by 1."""
+    height, width = x.shape[1] // 4, x.shape[2] // 4
+    products = _zip(jnp.matmul, _inputs(x), _filters(w))
+    tiles = _map(lambda y: y.reshape(-1, height, width, w.shape[3]), products)
+    return _interleave(_both_ways(A, tiles))
+
+
+def up(g: Float[Array, "b 2*h 2*w o"], w: Float[Array, "4 4 c o"]) -> Float[Array, "b 4*h 4*w c"]:
+    """Its adjoint in x."""
+    height, width, c = g.shape[1] // 2, g.shape[2] // 2, w.shape[2]
+    products = _zip(lambda y, u: y @ u.T, _outputs(g), _filters(w))
+    tiles = _map(lambda d: d.reshape(-1, height, width, 2, 2 * c), products)
+    lines = [_overlap(_combine(B.T, row), axis=2) for row in tiles]
+    blocks = _overlap(_combine(B.T, lines), axis=1)
+    return _to_pixels(blocks)
+
+
+def filter_gradient(
+    x: Float[Array, "b 4*h 4*w c"], g: Float[Array, "b 2*h 2*w o"]
+) -> Float[Array, "4 4 c o"]:
+    """Its adjoint in w."""
+    c, o = x.shape[3], g.shape[3]
+    products = _zip(lambda d, y: d.T @ y, _inputs(x), _outputs(g))
+    w = _both_ways(G.T, _map(lambda u: u.reshape(2, 2, c, o), products))
+    return jnp.stack([jnp.stack(row, axis=1) for row in w]).reshape(4, 4, c, o)
+
+
+def _inputs(x: Array) -> Grid:
+    """B d: of each tile of 3x3 blocks, the next of which begins with the third of this one."""
+    blocks = _to_blocks(x)
+    height, width, channels = blocks.shape[1:]
+
+    def block(i: int, j: int) -> Array:
+        return blocks[:, i : height - 2 + i : 2, j : width - 2 + j : 2]
+
+    tiles = [[block(i, j) for j in range(3)] for i in range(3)]
+    return _map(lambda d: d.reshape(-1, channels), _both_ways(B, tiles))
+
+
+def _filters(w: Array) -> Grid:
+    """G w: a row for each channel of a block."""
+    c, o = w.shape[2:]
+    taps = w.reshape(2, 2, 2, 2, c, o)  # Each of 2x2 blocks' (row, row within it, column, ...).
+    tiles = [[taps[i, :, j] for j in range(2)] for i in range(2)]
+    return _map(lambda u: u.reshape(4 * c, o), _both_ways(G, tiles))
+
+
+def _outputs(y: Array) -> Grid:
+    """A^T y: of each tile of 2x2 pixels."""
+    b, height, width, o = y.shape
+    tiles = y.reshape(b, height // 2, 2, width // 2, 2, o)
+    tiles = [[tiles[:, :, i, :, j] for j in range(2)] for i in range(2)]
+    return _map(lambda t: t.reshape(-1, o), _both_ways(A.T, tiles))
+
+
+def _to_blocks(x: Array) -> Array:
+    """2x2 pixels as channels, from [b 2h 2w c] with a frame of zeros: [b h+1 w+1 4c].
+
+    Written piece by piece, since XLA would compute a padded and transposed copy anew for each of
+    its nine readers.
+    """
+    b, h, w, c = x.shape[0], x.shape[1] // 2, x.shape[2] // 2, x.shape[3]
+    pixels = x.reshape(b, h, 2, w, 2, c)
+    blocks = jnp.zeros((b, h + 1, w + 1, 4 * c), x.dtype)
+    for p in range(2):
+        for q in range(2):
+            corner = (0, 1 - p, 1 - q, (2 * p + q) * c)
+            blocks = lax.dynamic_update_slice(blocks, pixels[:, :, 1 - p, :, 1 - q], corner)
+    return blocks
+
+
+def _to_pixels(blocks: Array) -> Array:
+    """The way back, from [b h+1 w+1 2 2c]: the frame is cut off."""
+    b, h, w, _, c = blocks.shape
+    pixels = blocks.transpose(0, 1, 3, 2, 4).reshape(b, 2 * h, 2 * w, c // 2)
+    return pixels[:, 1:-1, 1:-1]
+
+
+def _overlap(parts: Sequence[Array], axis: int) -> Array:
+    """Blocks along `axis` from each tile's three: a third one and the next first one are added."""
+
+    def shift(x: Array, before: int) -> Array:
+        widths = [(0, 0)] * x.ndim
+        widths[axis] = (before, 1 - before)
+        return jnp.pad(x, widths)
+
+    first, second, third = parts
+    y = jnp.stack([shift(first, 0) + shift(third, 1), shift(second, 0)], axis + 1)
+    y = y.reshape(*y.shape[:axis], -1, *y.shape[axis + 2 :])
+    return lax.slice_in_dim(y, 0, y.shape[axis] - 1, axis=axis)
+
+
+def _interleave(tiles: Grid) -> Array:
+    """The image of which these are each second pixel, of each second row."""
+    (b, height, width, channels), n = tiles[0][0].shape, len(tiles)
+    y = jnp.stack([jnp.stack(row, axis=3) for row in tiles], axis=2)
+    return y.reshape(b, n * height, n * width, channels)
+
+
+def _both_ways(matrix: np.ndarray, grid: Grid) -> Grid:
+    """`matrix` applied to the columns and to the rows of a grid."""
+    rows = [_combine(matrix, row) for row in grid]
+    columns = [_combine(matrix, column) for column in zip(*rows, strict=True)]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _combine(matrix: np.ndarray, parts: Sequence[Array]) -> list[Array]:
+    """Of each row of a `matrix` of 0, 1 and -1, the sum of the parts with these signs."""
+    results = []
+    for row in matrix:
+        terms = [part if sign > 0 else -part for sign, part in zip(row, parts, strict=True) if sign]
+        results.append(sum(terms[1:], terms[0]))
+    return results
+
+
+def _map(function: Callable[[Array], Array], grid: Grid) -> Grid:
+    return [[function(x) for x in row] for row in grid]
+
+
+def _zip(function: Callable[[Array, Array], Array], a: Grid, b: Grid) -> Grid:
+    return [[function(x, y) for x, y in zip(*rows, strict=True)] for rows in zip(a, b, strict=True)]
