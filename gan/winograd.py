@@ -13,9 +13,9 @@ same parts, d = B^T (G w * A^T y) and w = G^T (B d * A^T y), and XLA computes a 
 them need once. It is exact but for rounding: A, B and G only add and subtract.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 
-import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
@@ -25,12 +25,13 @@ B = np.array([[1, -1, 0], [0, 1, 0], [0, 1, -1]])
 G = np.array([[1, 0], [1, 1], [0, 1]])
 Grid = list[list[Array]]  # Of arrays alike, by row and column.
 # Lists of arrays, not one array with more axes: XLA would fill that several times more slowly.
+# And `lax`, not `jnp` or operators: a step has a thousand of them, which take seconds to trace.
 
 
 def down(x: Float[Array, "b 4*h 4*w c"], w: Float[Array, "4 4 c o"]) -> Float[Array, "b 2*h 2*w o"]:
     """4x4 convolution of stride 2, padded by 1."""
     height, width = x.shape[1] // 4, x.shape[2] // 4
-    products = _zip(jnp.matmul, _inputs(x), _filters(w))
+    products = _zip(_contract(1, 0), _inputs(x), _filters(w))
     tiles = _map(lambda y: y.reshape(-1, height, width, w.shape[3]), products)
     return _interleave(_both_ways(A, tiles))
 
@@ -38,7 +39,7 @@ def down(x: Float[Array, "b 4*h 4*w c"], w: Float[Array, "4 4 c o"]) -> Float[Ar
 def up(g: Float[Array, "b 2*h 2*w o"], w: Float[Array, "4 4 c o"]) -> Float[Array, "b 4*h 4*w c"]:
     """Its adjoint in x."""
     height, width, c = g.shape[1] // 2, g.shape[2] // 2, w.shape[2]
-    products = _zip(lambda y, u: y @ u.T, _outputs(g), _filters(w))
+    products = _zip(_contract(1, 1), _outputs(g), _filters(w))
     tiles = _map(lambda d: d.reshape(-1, height, width, 2, 2 * c), products)
     lines = [_overlap(_combine(B.T, row), axis=2) for row in tiles]
     blocks = _overlap(_combine(B.T, lines), axis=1)
@@ -50,9 +51,9 @@ def filter_gradient(
 ) -> Float[Array, "4 4 c o"]:
     """Its adjoint in w."""
     c, o = x.shape[3], g.shape[3]
-    products = _zip(lambda d, y: d.T @ y, _inputs(x), _outputs(g))
+    products = _zip(_contract(0, 0), _inputs(x), _outputs(g))
     w = _both_ways(G.T, _map(lambda u: u.reshape(2, 2, c, o), products))
-    return jnp.stack([jnp.stack(row, axis=1) for row in w]).reshape(4, 4, c, o)
+    return lax.reshape(_stack([_stack(row, 1) for row in w], 0), (4, 4, c, o))
 
 
 def _inputs(x: Array) -> Grid:
@@ -61,7 +62,8 @@ def _inputs(x: Array) -> Grid:
     height, width, channels = blocks.shape[1:]
 
     def block(i: int, j: int) -> Array:
-        return blocks[:, i : height - 2 + i : 2, j : width - 2 + j : 2]
+        start, stop = (0, i, j, 0), (len(x), height - 2 + i, width - 2 + j, channels)
+        return lax.slice(blocks, start, stop, (1, 2, 2, 1))
 
     tiles = [[block(i, j) for j in range(3)] for i in range(3)]
     return _map(lambda d: d.reshape(-1, channels), _both_ways(B, tiles))
@@ -70,16 +72,16 @@ def _inputs(x: Array) -> Grid:
 def _filters(w: Array) -> Grid:
     """G w: a row for each channel of a block."""
     c, o = w.shape[2:]
-    taps = w.reshape(2, 2, 2, 2, c, o)  # Each of 2x2 blocks' (row, row within it, column, ...).
-    tiles = [[taps[i, :, j] for j in range(2)] for i in range(2)]
+    taps = lax.reshape(w, (2, 2, 2, 2, c, o))  # By row of blocks, row in a block, column, ...
+    tiles = [[_take(taps, {0: i, 2: j}) for j in range(2)] for i in range(2)]
     return _map(lambda u: u.reshape(4 * c, o), _both_ways(G, tiles))
 
 
 def _outputs(y: Array) -> Grid:
     """A^T y: of each tile of 2x2 pixels."""
     b, height, width, o = y.shape
-    tiles = y.reshape(b, height // 2, 2, width // 2, 2, o)
-    tiles = [[tiles[:, :, i, :, j] for j in range(2)] for i in range(2)]
+    pixels = lax.reshape(y, (b, height // 2, 2, width // 2, 2, o))
+    tiles = [[_take(pixels, {2: i, 4: j}) for j in range(2)] for i in range(2)]
     return _map(lambda t: t.reshape(-1, o), _both_ways(A.T, tiles))
 
 
@@ -90,12 +92,13 @@ def _to_blocks(x: Array) -> Array:
     its nine readers.
     """
     b, h, w, c = x.shape[0], x.shape[1] // 2, x.shape[2] // 2, x.shape[3]
-    pixels = x.reshape(b, h, 2, w, 2, c)
-    blocks = jnp.zeros((b, h + 1, w + 1, 4 * c), x.dtype)
+    pixels = lax.reshape(x, (b, h, 2, w, 2, c))
+    blocks = lax.full((b, h + 1, w + 1, 4 * c), 0, x.dtype)
     for p in range(2):
         for q in range(2):
             corner = (0, 1 - p, 1 - q, (2 * p + q) * c)
-            blocks = lax.dynamic_update_slice(blocks, pixels[:, :, 1 - p, :, 1 - q], corner)
+            pixel = _take(pixels, {2: 1 - p, 4: 1 - q})
+            blocks = lax.dynamic_update_slice(blocks, pixel, corner)
     return blocks
 
 
@@ -110,12 +113,12 @@ def _overlap(parts: Sequence[Array], axis: int) -> Array:
     """Blocks along `axis` from each tile's three: a third one and the next first one are added."""
 
     def shift(x: Array, before: int) -> Array:
-        widths = [(0, 0)] * x.ndim
-        widths[axis] = (before, 1 - before)
-        return jnp.pad(x, widths)
+        widths = [(0, 0, 0)] * x.ndim
+        widths[axis] = (before, 1 - before, 0)
+        return lax.pad(x, np.zeros((), x.dtype), widths)
 
     first, second, third = parts
-    y = jnp.stack([shift(first, 0) + shift(third, 1), shift(second, 0)], axis + 1)
+    y = _stack([lax.add(shift(first, 0), shift(third, 1)), shift(second, 0)], axis + 1)
     y = y.reshape(*y.shape[:axis], -1, *y.shape[axis + 2 :])
     return lax.slice_in_dim(y, 0, y.shape[axis] - 1, axis=axis)
 
@@ -123,7 +126,7 @@ def _overlap(parts: Sequence[Array], axis: int) -> Array:
 def _interleave(tiles: Grid) -> Array:
     """The image of which these are each second pixel, of each second row."""
     (b, height, width, channels), n = tiles[0][0].shape, len(tiles)
-    y = jnp.stack([jnp.stack(row, axis=3) for row in tiles], axis=2)
+    y = _stack([_stack(row, 3) for row in tiles], 2)
     return y.reshape(b, n * height, n * width, channels)
 
 
@@ -136,11 +139,26 @@ def _both_ways(matrix: np.ndarray, grid: Grid) -> Grid:
 
 def _combine(matrix: np.ndarray, parts: Sequence[Array]) -> list[Array]:
     """Of each row of a `matrix` of 0, 1 and -1, the sum of the parts with these signs."""
-    results = []
-    for row in matrix:
-        terms = [part if sign > 0 else -part for sign, part in zip(row, parts, strict=True) if sign]
-        results.append(sum(terms[1:], terms[0]))
-    return results
+    return [
+        functools.reduce(lax.add, (x if sign > 0 else lax.neg(x) for sign, x in terms))
+        for terms in ([(s, x) for s, x in zip(row, parts, strict=True) if s] for row in matrix)
+    ]
+
+
+def _contract(a: int, b: int) -> Callable[[Array, Array], Array]:
+    """The product of two matrices over these axes."""
+    return lambda x, y: lax.dot_general(x, y, (((a,), (b,)), ((), ())))
+
+
+def _take(x: Array, at: dict[int, int]) -> Array:
+    """The part of `x` at these indices, by axis."""
+    start = [at.get(axis, 0) for axis in range(x.ndim)]
+    stop = [at[axis] + 1 if axis in at else size for axis, size in enumerate(x.shape)]
+    return lax.squeeze(lax.slice(x, start, stop), [*at])
+
+
+def _stack(parts: Sequence[Array], axis: int) -> Array:
+    return lax.concatenate([lax.expand_dims(part, [axis]) for part in parts], axis)
 
 
 def _map(function: Callable[[Array], Array], grid: Grid) -> Grid:
