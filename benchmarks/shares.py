@@ -77,8 +77,8 @@ def inside(path: str, begin: float) -> None:
     shares = Shares(begin)
     start = main._start_jax
 
-    def start_and_watch() -> None:  # Here, since before it nothing of JAX may be imported.
-        start()
+    def start_and_watch(deterministic: bool) -> None:  # Before it nothing may import JAX.
+        start(deterministic)
         watch(shares)
 
     main._start_jax = start_and_watch

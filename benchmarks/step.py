@@ -10,33 +10,30 @@ slows the machine for a while slows both of its sides.
 import argparse
 import contextlib
 import datetime
-import functools
 import importlib.util
 import json
-import math
 import multiprocessing
 import os
 import platform
-import re
 import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
+sys.path.insert(0, str(Path(__file__).parents[1]))  # For `python benchmarks/step.py`.
+from benchmarks import turns
+from benchmarks.contestants import CONTESTANTS, Action, Contestant, Options
+from benchmarks.work import Work, step_flops
 
-ROOT = Path(__file__).parents[1]
 PEERS = ("eager", "tuned", "naive_flax")
 DTYPES = ("float32", "bfloat16")
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch")
 NOT_IDLE = 0.2  # Cores.
 BUSY = "The machine was busy with something else, which slows some more than others: repeat it."
-IMAGE_SIZE, Z_DIM = 64, 100
 WARM_UP = 3  # Steps: all that is compiled is compiled in the first.
 STEPS = {"cpu": 5, "gpu": 500, "tpu": 500}  # A turn.
 SLOW_ROUNDS = 2  # In which naive Flax has a turn on CPU, of one step: that takes 10 s and more.
@@ -49,25 +46,6 @@ DURATION = (
     "On two idle CPU cores all peers take about 5 minutes at batch 64 and 9 at batch 128, of which "
     "naive_flax has 1 and 2."
 )
-# Where in space each layer's kernel is applied: from 1x1 to 4x4, then at the smaller of both sides.
-PLACES = (1, 4**2, 8**2, 16**2, 32**2)
-# Of a step: G's forward passes, and passes for gradients of D's weights (eager wastes one).
-PASSES = {"ours": (1, 2), "eager": (1, 3), "tuned": (1, 2), "naive_flax": (2, 2)}
-
-
-class Player(NamedTuple):
-    """The size of a network."""
-
-    parameters: int
-    kernels: tuple[int, ...]  # Numbers in the kernel of each convolution, in order of depth.
-
-
-class Work(NamedTuple):
-    """What has to be the same on both sides."""
-
-    generator: Player
-    discriminator: Player
-    device: str  # "cpu" | "gpu" | "tpu"
 
 
 class Turn(NamedTuple):
@@ -89,182 +67,8 @@ class Limits(NamedTuple):
     xla: dict[str, float]  # XLA's own count of a step, where there is one.
 
 
-Action = Callable[[], None]
-
-
-class Contestant(NamedTuple):
-    """What a worker has to know of a framework."""
-
-    run: Callable[[int], int]  # At least so many steps, waiting for the last one; how many it did.
-    work: Work
-    device_memory: Callable[[], int | None]  # Most bytes in use; None on CPU.
-    # A product of two matrices [side, side], and adding 1 to so many float32 in place.
-    yardsticks: Callable[[int, str, int], tuple[Action, Action]]
-    device: str
-    xla: dict[str, float]
-
-
-class Options(NamedTuple):
-    """What the command line says of the step."""
-
-    batch: int
-    width: int
-    dtype: str
-    steps_per_call: int
-
-
-def ours(options: Options) -> Contestant:
-    """`gan.step.train_step`, compiled, placed and called as `gan.train` does it."""
-    import jax
-    from jax import lax
-
-    from gan.config import Augment, Config, Data, Network
-    from gan.data.feed import STEPS_PER_CALL
-    from gan.parallel import Parallel, compile_once
-    from gan.state import Batch, TrainState
-    from gan.step import build, init_state, train_step
-
-    batch, width = options.batch, options.width
-    default = 1 if jax.default_backend() == "cpu" else STEPS_PER_CALL
-    per_call = options.steps_per_call or default
-    config = Config(
-        data=Data(image_size=IMAGE_SIZE, batch_size=batch),
-        augment=Augment(flip=False),
-        network=Network(
-            z_dim=Z_DIM, g_width=width, d_width=width, conditional=False, dtype=options.dtype
-        ),
-    )
-    parallel = Parallel.create(config.parallel)
-    gan = build(config, marginals=(0.5,), axis_name=parallel.axis_name)
-    init = compile_once(functools.partial(init_state, gan), out_shardings=parallel.replicated)
-    state = init(jax.random.key(config.seed))
-    attributes = np.zeros((per_call, batch, 1), np.uint8)  # Ignored, but there has to be one.
-    real = parallel.put(Batch(noise(per_call, batch), attributes), axis=1)
-    one = functools.partial(train_step, gan)
-
-    def several(state: TrainState, real: Batch) -> tuple[TrainState, Any]:
-        if per_call == 1:  # On CPU a scan is many times slower.
-            return one(state, jax.tree.map(lambda x: x[0], real))
-        state, metrics = lax.scan(one, state, real)
-        return state, metrics.reduce()
-
-    call = parallel.compile(several, axis=1).lower(state, real).compile()
-
-    def run(steps: int) -> int:
-        nonlocal state
-        calls = -(-steps // per_call)
-        for _ in range(calls):
-            state, metrics = call(state, real)
-        jax.block_until_ready((state, metrics))
-        return calls * per_call
-
-    players = state.generator.params, state.discriminator.params
-    return in_jax(run, players, call)
-
-
-def naive_flax(options: Options) -> Contestant:
-    """DCGAN as a newcomer writes it in Flax; in float32, whatever the others compute in."""
-    from benchmarks.naive_flax import Game
-
-    game = Game(as_floats(noise(options.batch)), Z_DIM, options.width)
-    players = game.generator.params, game.discriminator.params
-    return in_jax(game.run, players, game.step)
-
-
-def in_jax(run: Callable[[int], int], players: tuple[Any, Any], compiled: Any) -> Contestant:
-    """A contestant that `run`s a `compiled` program of JAX."""
-    import jax
-    import jax.numpy as jnp
-
-    def device_memory() -> int | None:
-        return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
-
-    def yardsticks(side: int, dtype: str, size: int) -> tuple[Action, Action]:
-        a, x = jnp.full((side, side), 0.01, dtype), jnp.zeros(size, jnp.float32)
-        product = jax.jit(jnp.matmul)
-        add = jax.jit(lambda x: x + 1, donate_argnums=0)
-
-        def touch() -> None:
-            nonlocal x
-            x = add(x).block_until_ready()
-
-        return lambda: product(a, a).block_until_ready(), touch
-
-    cost = compiled.cost_analysis() or {}
-    names = {"flops": "flops", "bytes": "bytes accessed"}  # The body of a scan counts once.
-    xla = {name: cost[key] for name, key in names.items() if key in cost}
-    sizes = (player(jax.tree.leaves(params)) for params in players)
-    work = Work(*sizes, jax.default_backend())
-    return Contestant(run, work, device_memory, yardsticks, jax.devices()[0].device_kind, xla)
-
-
-def pytorch(options: Options, *, tuned: bool) -> Contestant:
-    """PyTorch's DCGAN example: as its users run it, or `tuned`."""
-    import torch
-
-    from benchmarks.pytorch_dcgan import Game
-
-    real = as_floats(noise(options.batch)).transpose(0, 3, 1, 2)
-    game = Game(real, Z_DIM, options.width, tuned, options.dtype)
-    sizes = (player(net.parameters()) for net in (game.generator, game.discriminator))
-    kind = game.device.type.replace("cuda", "gpu")
-    name = torch.cuda.get_device_name() if kind == "gpu" else kind
-    work = Work(*sizes, kind)
-    return Contestant(game.run, work, game.device_memory, game.yardsticks, name, {})
-
-
-CONTESTANTS = {
-    "ours": ours,
-    "eager": functools.partial(pytorch, tuned=False),
-    "tuned": functools.partial(pytorch, tuned=True),
-    "naive_flax": naive_flax,
-}
-
-
-def noise(*leading: int) -> np.ndarray:
-    """In the place of photographs: a step takes as long whatever they show."""
-    shape = (*leading, IMAGE_SIZE, IMAGE_SIZE, 3)
-    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-
-
-def as_floats(images: np.ndarray) -> np.ndarray:
-    """In [-1, 1]: the peers' data loaders normalise, while we do so in the step."""
-    return images.astype(np.float32) / 127.5 - 1
-
-
-def player(arrays: Iterable[Any]) -> Player:
-    """The size of a network, from its learned arrays in order of depth."""
-    shapes = [tuple(array.shape) for array in arrays]
-    kernels = tuple(math.prod(shape) for shape in shapes if len(shape) > 1)
-    return Player(sum(map(math.prod, shapes)), kernels)
-
-
-def layer_flops(kernel: int, places: int) -> int:
-    """Of one pass over one image: a multiplication and an addition for each number and place.
-
-    So many has a convolution forward, its gradient in its input and that in its weights; one whose
-    kernel reaches beyond the image counts in full. Normalisation, activations and Adam do not.
-    """
-    return 2 * kernel * places
-
-
-def step_flops(generator: Player, discriminator: Player, name: str) -> int:
-    """Of one image's share of a step of contestant `name`, in convolutions and dense layers.
-
-    With a pass of either network as the unit (0.21 GFLOP at width 64), ours and tuned have 11: G
-    forward, in its inputs and weights; D three times forward, three times in its inputs and twice
-    in its weights. Eager has one more in D's weights, naive Flax one more forward of G. Gradients
-    in the latent and, in D's update, in the images are needed by nobody.
-    """
-    g = list(map(layer_flops, generator.kernels, PLACES))
-    d = list(map(layer_flops, discriminator.kernels, reversed(PLACES)))
-    forwards, weights = PASSES[name]
-    return (forwards + 2) * sum(g) - g[0] + (3 + 3 + weights) * sum(d) - 2 * d[0]
-
-
 def serve(name: str, options: Options, pipe: Connection) -> None:
     """The life of a worker: warm up, time as many steps as each message says, tell its limits."""
-    sys.path.insert(0, str(ROOT))  # Of a script, Python knows only the folder.
     # One GPU, as in PyTorch's example, of which no process takes all memory at its start.
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
@@ -424,15 +228,9 @@ def spread(values: list[float]) -> dict[str, float]:
 
 def hardware() -> dict[str, Any]:
     """What it runs on."""
-    info = Path("/proc/cpuinfo")
-    model = re.search(r"model name\s*: (.*)", info.read_text()) if info.exists() else None
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
     cores = os.cpu_count()
-    return {
-        "cpu": model[1] if model else platform.processor(),
-        "cores": cores,
-        "threads": len(allowed) if allowed else cores,
-    }
+    return {"cpu": turns.cpu(), "cores": cores, "threads": len(allowed) if allowed else cores}
 
 
 def table(result: dict[str, Any]) -> str:

@@ -81,6 +81,7 @@ class Config:
     gradient_penalty: float = 10.0  # Weight of the penalty of "wasserstein_gp".
     ema_decay: float = 0.999  # Of the moving average of the generator, which is what is drawn with.
     parallel: str = "jit"  # "jit" | "pmap", the way to several devices; same numbers.
+    deterministic: bool = False  # On GPU, only operations that repeat bit for bit; they are slower.
     data: Data = field(default_factory=Data)
     augment: Augment = field(default_factory=Augment)
     network: Network = field(default_factory=Network)

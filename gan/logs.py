@@ -156,10 +156,11 @@ def memory() -> str:
 
 
 def status(step: int, steps: int, row: Mapping[str, float], left: float) -> str:
-    """The line of a log interval."""
+    """The line of a log interval; `left` in seconds."""
+    share = f" ({row['share_of_peak']:.1%} of peak)" if "share_of_peak" in row else ""
     return (
         f"step {step}/{steps} ({step / steps:.0%}) | {row['images'] / 1000:.1f} k images | "
-        f"{row['images_per_second']:,.0f} img/s | {duration(left)} left | "
+        f"{row['images_per_second']:,.0f} img/s{share} | {duration(left)} left | "
         f"G {row['g_loss']:.3f} D {row['d_loss']:.3f} | D right on real "
         f"{row['d_real_accuracy']:.0%}, fake {row['d_fake_accuracy']:.0%} | mem {memory()}"
     )

@@ -210,7 +210,7 @@ def job(values: flags.FlagValues, folder: Path | None) -> None:
         file_format = values.file_format or "tfrecord"
         export(find_source(config.data), out, file_format, config.data.on_bad)
         return
-    _start_jax()
+    _start_jax(config.deterministic)
     if values.mode == "train":
         from gan.train import train
 
@@ -234,8 +234,12 @@ def job(values: flags.FlagValues, folder: Path | None) -> None:
         )
 
 
-def _start_jax() -> None:
+def _start_jax(deterministic: bool) -> None:
     import jax
+
+    if deterministic:  # Read when the first device is asked for. It changes nothing but GPUs.
+        given = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{given} --xla_gpu_deterministic_ops=true".strip()
 
     # Compiled programs are kept, so a second start takes no minute. They are code: nobody else's.
     cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "gan" / "xla"
@@ -243,7 +247,7 @@ def _start_jax() -> None:
         cache.mkdir(parents=True, exist_ok=True, mode=0o700)
         cache.chmod(0o700)
         jax.config.update("jax_compilation_cache_dir", str(cache))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def plan(values: flags.FlagValues, config: Config, folder: Path | None) -> str:

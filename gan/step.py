@@ -126,7 +126,7 @@ def init_state(gan: Gan, key: Key[Array, ""]) -> TrainState:
 
 def abstract_state(gan: Gan, sharding: jax.sharding.Sharding) -> TrainState:
     """Its shapes and where they lie: what a checkpoint is restored to."""
-    shapes = jax.eval_shape(functools.partial(init_state, gan), jax.random.key(0))
+    shapes = jax.eval_shape(lambda: init_state(gan, jax.random.key(0)))
     place = functools.partial(jax.ShapeDtypeStruct, sharding=sharding)
     return jax.tree.map(lambda x: place(x.shape, x.dtype), shapes)
 

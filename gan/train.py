@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan import logs, workdir
+from gan import flops, logs, workdir
 from gan.checkpoint import Checkpoints
 from gan.config import Config, validate
 from gan.data.attributes import AttributeTable
@@ -24,7 +24,7 @@ from gan.logs import log
 from gan.parallel import Parallel, compile_once
 from gan.pictures import grid, write_png
 from gan.sampler import AttributeGrid, Sampler
-from gan.state import TrainState
+from gan.state import Batch, TrainState
 from gan.step import TrainMetrics, abstract_state, build, init_state, train_step
 from gan.trace import Trace
 
@@ -70,9 +70,8 @@ def loop(
     gan = build(config, table.marginals, parallel.axis_name)
     state = checkpoints.restore_newest(abstract_state(gan, parallel.replicated))
     if state is None:
-        init = functools.partial(init_state, gan)
-        init = compile_once(init, out_shardings=parallel.replicated)
-        state = init(jax.random.key(config.seed))
+        init = lambda seed: init_state(gan, jax.random.key(seed))  # noqa: E731
+        state = compile_once(init, out_shardings=parallel.replicated)(np.uint32(config.seed))
     start = int(state.step)
     announce(config, state, store, start)
     if start >= config.steps:
@@ -93,6 +92,7 @@ def loop(
     )
     log.info("Feed: %s", feed.text)
     step_call = feed.compile(functools.partial(train_step, gan))
+    share = share_of_peak(config, table, state)
     merge = jax.jit(TrainMetrics.merge, donate_argnums=0)
     draw_sheet = AttributeGrid(Sampler(gan, table), table)
     every = (config.log_every, config.sample_every, config.checkpoint_every)
@@ -117,6 +117,8 @@ def loop(
                 if not np.isfinite(list(scalars.values())).all():
                     raise Diverged(diverged(step, saved, scalars))
                 row = {"images": step * batch_size, **clock.lap(step, batch_size), **scalars}
+                if share:
+                    row["share_of_peak"] = share * row["images_per_second"]
                 writer.scalars(step, row)
                 left = (config.steps - step) * batch_size / row["images_per_second"]
                 log.info("%s", logs.status(step, config.steps, row, left))
@@ -177,6 +179,19 @@ def finite(state: TrainState) -> jax.Array:
     """Whether every number of the state is."""
     leaves = jax.tree.leaves((state.generator, state.discriminator, state.ema))
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all()
+
+
+def share_of_peak(config: Config, table: AttributeTable, state: TrainState) -> float | None:
+    """What an image a second is of the devices' peak in FLOP/s, where that is known."""
+    peak = flops.peak(jax.devices()[0].device_kind)
+    if peak is None:
+        return None
+    num, side = config.data.batch_size * config.d_steps, config.data.image_size
+    sizes = Batch((num, side, side, 3), (num, len(table.names)))
+    batch = Batch(*(jax.ShapeDtypeStruct(size, np.uint8) for size in sizes))
+    # Of the global batch, which is what a step that averages over no axis sees.
+    step = functools.partial(train_step, build(config, table.marginals))
+    return flops.count(step, state, batch) / num / (peak * jax.device_count())
 
 
 def diverged(step: int, saved: int, scalars: dict[str, float]) -> str:

@@ -21,8 +21,8 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "clu", "numpy"
 # What may change from start to start of one run; all else would make it another run.
 FREE = {
     *("steps", "parallel", "log_every", "sample_every", "checkpoint_every", "keep_checkpoints"),
-    *("keep_every", "eval_images", "profile", "steps_per_call", "data.path", "data.labels"),
-    *("data.cache_dir", "data.feed"),
+    *("keep_every", "eval_images", "profile", "steps_per_call", "deterministic", "data.path"),
+    *("data.labels", "data.cache_dir", "data.feed"),
 }
 
 

@@ -52,7 +52,7 @@ def run(monkeypatch, capsys):
 
     def run(*options: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["gan.main", *options])
-        monkeypatch.setattr(main, "_start_jax", lambda: None)
+        monkeypatch.setattr(main, "_start_jax", lambda deterministic: None)
         monkeypatch.delitem(sys.modules, "config_config", raising=False)  # The last one's code.
         code = 0
         try:

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from jax import lax
 
-from benchmarks import naive_flax, step
+from benchmarks import contestants, naive_flax, work
+from benchmarks.work import Player, layer_flops, player, step_flops
 from gan.config import Config, Network
 from gan.parallel import Parallel
 from gan.step import abstract_state, build
@@ -21,15 +22,15 @@ ROOT = Path(__file__).parents[1]
 WIDTH = 8
 
 
-def players() -> list[step.Player]:
+def players() -> list[Player]:
     network = Network(g_width=WIDTH, d_width=WIDTH, conditional=False)
     state = abstract_state(build(Config(network=network), ()), Parallel.create("jit").replicated)
-    return [step.player(jax.tree.leaves(p.params)) for p in (state.generator, state.discriminator)]
+    return [player(jax.tree.leaves(p.params)) for p in (state.generator, state.discriminator)]
 
 
 def test_naive_flax_is_of_our_size():
-    states = jax.eval_shape(lambda: naive_flax.create(step.Z_DIM, WIDTH))
-    theirs = [step.player(jax.tree.leaves(state.params)) for state in states]
+    states = jax.eval_shape(lambda: naive_flax.create(contestants.Z_DIM, WIDTH))
+    theirs = [player(jax.tree.leaves(state.params)) for state in states]
     assert theirs == players()
 
 
@@ -42,17 +43,17 @@ def test_flops_of_a_layer_are_those_that_xla_counts():
     )
     convolution = convolve.lower(jnp.zeros((1, 256, 256, 8))).compile().cost_analysis()
     # XLA leaves out the kernel's parts beyond the image, here 1 in 64.
-    assert convolution["flops"] == pytest.approx(step.layer_flops(w.size, 128**2), rel=0.03)
+    assert convolution["flops"] == pytest.approx(layer_flops(w.size, 128**2), rel=0.03)
     product = jax.jit(jnp.matmul).lower(jnp.zeros((1, 64)), jnp.zeros((64, 32))).compile()
-    assert product.cost_analysis()["flops"] == pytest.approx(step.layer_flops(64 * 32, 1), rel=0.03)
+    assert product.cost_analysis()["flops"] == pytest.approx(layer_flops(64 * 32, 1), rel=0.03)
 
 
 def test_flops_of_a_step_are_the_documented_units():
     generator, discriminator = players()
-    count = {name: step.step_flops(generator, discriminator, name) for name in step.PASSES}
+    count = {name: step_flops(generator, discriminator, name) for name in work.PASSES}
     assert count["ours"] == count["tuned"] < count["eager"]
-    one = step.Player(1, (0, 1, 0, 0, 0)), step.Player(1, (0, 0, 0, 1, 0))  # 32 FLOPs a pass.
-    units = {name: step.step_flops(*one, name) / 32 for name in step.PASSES}
+    one = Player(1, (0, 1, 0, 0, 0)), Player(1, (0, 0, 0, 1, 0))  # 32 FLOPs a pass.
+    units = {name: step_flops(*one, name) / 32 for name in work.PASSES}
     assert units == {"ours": 11, "tuned": 11, "eager": 12, "naive_flax": 12}
 
 
@@ -64,12 +65,12 @@ def test_flops_of_a_step_are_those_that_pytorch_counts(tuned, monkeypatch):
     from benchmarks.pytorch_dcgan import Game
 
     monkeypatch.setattr(torch, "compile", lambda net, **_: net)  # It would hide what it does.
-    game = Game(np.zeros((2, 3, 64, 64), np.float32), step.Z_DIM, WIDTH, tuned)
-    sizes = [step.player(net.parameters()) for net in (game.generator, game.discriminator)]
+    game = Game(np.zeros((2, 3, 64, 64), np.float32), contestants.Z_DIM, WIDTH, tuned)
+    sizes = [player(net.parameters()) for net in (game.generator, game.discriminator)]
     assert sizes == players()
     with FlopCounterMode(display=False) as counter:
         game.step()
-    count = step.step_flops(*sizes, "tuned" if tuned else "eager")
+    count = step_flops(*sizes, "tuned" if tuned else "eager")
     assert counter.get_total_flops() == 2 * count
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 FLOORS = [
-    {"errors", "lazy", "state", "winograd"},
+    {"errors", "flops", "lazy", "state", "winograd"},
     {"config", "convolution"},
     {"losses", "augment", "parallel", "pictures", "networks"},
     {"logs", "data", "metrics"},

@@ -1,6 +1,7 @@
 """The command line: what it does, and what it says of what it cannot do."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -218,3 +219,17 @@ def test_evaluate_scores_each_checkpoint_once(run, finished):
     for row in (*rows, *again):
         row.pop("seconds")
     assert again == rows
+
+
+@pytest.mark.slow
+def test_a_deterministic_run_tells_xla_so(faces_cache, tmp_path):
+    """In a process of its own: XLA reads its flags once, and stops it if one does not exist."""
+    code = (
+        "import os, sys; from gan import main; main.run(sys.argv);"
+        "sys.exit('--xla_gpu_deterministic_ops=true' not in os.environ['XLA_FLAGS'])"
+    )
+    options = ["--config.steps=1", "--config.deterministic", f"--workdir={tmp_path}"]
+    cache = f"--config.data.cache_dir={faces_cache}"
+    command = [sys.executable, "-c", code, CONFIG, cache, *options]
+    subprocess.run(command, check=True, env=os.environ | {"XDG_CACHE_HOME": str(tmp_path / "c")})
+    assert [row["step"] for row in read_rows(tmp_path / "metrics.jsonl")] == [1]

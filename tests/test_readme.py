@@ -24,7 +24,7 @@ SHORT = [
 def test_every_python_command_runs(finished, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(main, "_start_jax", lambda: None)
+    monkeypatch.setattr(main, "_start_jax", lambda deterministic: None)
     write_celeba(tmp_path / "celeba")
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     (tmp_path / "runs").mkdir()

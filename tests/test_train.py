@@ -14,13 +14,15 @@ import numpy as np
 import pytest
 import tiny
 
-from gan import workdir
+from gan import flops, workdir
 from gan.checkpoint import Checkpoints, digests
 from gan.config import Optimizer
 from gan.data.attributes import AttributeTable
 from gan.errors import ConfigError, Diverged, WorkdirInUse
 from gan.logs import read_rows
-from gan.train import Clock, train
+from gan.parallel import Parallel
+from gan.step import abstract_state, build
+from gan.train import Clock, share_of_peak, train
 
 ROOT = Path(__file__).parents[1]
 
@@ -48,6 +50,22 @@ def test_the_workdir_holds_what_is_promised(finished):
     assert {"seconds", "images_per_second", "g_loss", "d_loss"} <= rows[0].keys()
     assert "step 4/4" in (folder / "log.txt").read_text()
     assert json.loads((folder / "environment.json").read_text())["versions"]["jax"]
+
+
+@pytest.mark.slow
+def test_the_share_of_a_known_peak_is_told(config, tmp_path, monkeypatch):
+    kind = jax.devices()[0].device_kind
+    monkeypatch.setitem(flops.PEAKS, kind, 1e12)
+    train(dataclasses.replace(config, steps=2, parallel="pmap"), tmp_path)
+    assert "% of peak) | " in (tmp_path / "log.txt").read_text()
+    row = read_rows(tmp_path / "metrics.jsonl")[-1]
+    monkeypatch.setitem(flops.PEAKS, kind, 2e12)
+    config = workdir.read_config(tmp_path)
+    gan = build(config, AttributeTable.load(tmp_path / "attributes.npz").marginals)
+    state = abstract_state(gan, Parallel.create("jit").replicated)
+    table = AttributeTable.load(tmp_path / "attributes.npz")
+    half = share_of_peak(config, table, state)
+    assert row["share_of_peak"] == pytest.approx(2 * half * row["images_per_second"])
 
 
 @pytest.mark.slow
