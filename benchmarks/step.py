@@ -168,16 +168,16 @@ def measure(options: Options, samples: int, steps: int, peers: list[str]) -> dic
 
     contestants = {}
     for name in workers:
-        turns = [r[name] for r in rounds if name in r]
+        its = [r[name] for r in rounds if name in r]
         flops = options.batch * step_flops(work.generator, work.discriminator, name)
         contestants[name] = {
-            "images_per_second": spread([options.batch / pace(turn) for turn in turns]),
-            "cores": spread([turn.cpu / turn.wall for turn in turns]),
-            "cores_of_others": spread([turn.others / turn.wall for turn in turns]),
+            "images_per_second": spread([options.batch / pace(turn) for turn in its]),
+            "cores": spread([turn.cpu / turn.wall for turn in its]),
+            "cores_of_others": spread([turn.others / turn.wall for turn in its]),
             "peak_memory_bytes": told[name].memory,
             "flops": flops,
             "xla": told[name].xla,
-            "floor": floor(flops, told[name], [pace(turn) for turn in turns]),
+            "floor": floor(flops, told[name], [pace(turn) for turn in its]),
         }
     ratios = {
         f"ratio_to_{p}": spread([pace(r[p]) / pace(r["ours"]) for r in rounds if p in r])
@@ -207,7 +207,7 @@ def pace(turn: Turn) -> float:
 
 
 def floor(flops: int, told: Limits, paces: list[float]) -> dict[str, Any]:
-    """The least that a step's arithmetic takes at the rate of a large matrix product."""
+    """What the counted arithmetic of a step takes at the rate of a large matrix product."""
     seconds = flops / told.matrix
     result = {
         "matrix_flops_per_second": told.matrix,

@@ -1,35 +1,43 @@
 """How much arithmetic a program is, by count, and what share of a device's peak that makes."""
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
 import jax
+from jax.interpreters.partial_eval import dce_jaxpr
 
 # FLOP/s of a device in products of dense bfloat16 matrices (float16 before the A100), from its
-# maker's data sheet; the device kinds are JAX's names. The longest name that fits counts.
+# maker's data sheet, by the beginning of JAX's name for it. The longest that fits counts.
 PEAKS = {
     "NVIDIA B200": 2250e12,
-    "NVIDIA H200": 989e12,
     "NVIDIA GH200": 989e12,
+    "NVIDIA H200": 989e12,
+    "NVIDIA H200 NVL": 835e12,
     "NVIDIA H100": 989e12,
+    "NVIDIA H100 NVL": 835e12,
     "NVIDIA H100 PCIe": 756e12,
     "NVIDIA A100": 312e12,
     "NVIDIA L40S": 362e12,
     "NVIDIA L4": 121e12,
-    "NVIDIA A10": 125e12,
     "Tesla V100": 125e12,
     "Tesla T4": 65e12,
     "TPU v4": 275e12,
     "TPU v5 lite": 197e12,
     "TPU v5": 459e12,
+    "TPU v5p": 459e12,
     "TPU v6 lite": 918e12,
 }
+OTHERS = ("MIG", "TPU v4 lite")  # A part of a card, and a smaller chip of that name.
 
 
 def peak(device_kind: str) -> float | None:
-    """FLOP/s of a device at most; None where that is not known, as for CPUs."""
-    fitting = [name for name in PEAKS if device_kind.startswith(name)]
+    """FLOP/s of a device at most, in bfloat16; None where that is not known, as for CPUs."""
+    if any(other in device_kind for other in OTHERS):
+        return None
+    # Whole words: an L40 is no L4, an A1000 no A100.
+    fitting = [name for name in PEAKS if re.match(rf"{name}(?![^ -])", device_kind)]
     return PEAKS[max(fitting, key=len)] if fitting else None
 
 
@@ -37,18 +45,16 @@ def count(function: Callable, *arguments: Any) -> int:
     """FLOPs of the convolutions and matrix products in a call that its result needs.
 
     Each number of a kernel costs two wherever it is applied, on the image's border too. Where the
-    platform chooses among formulations, the dearest counts, so a faster one is not less work.
+    platform chooses among formulations, the default one counts, so that work is the same on all;
+    of other choices the dearest.
     """
-    return _of_jaxpr(jax.make_jaxpr(function)(*arguments).jaxpr)
+    jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
+    needed, _ = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))  # A compiler leaves out the rest.
+    return _of_jaxpr(needed)
 
 
 def _of_jaxpr(jaxpr: Any) -> int:
-    total, needed = 0, set(map(id, jaxpr.outvars))
-    for equation in reversed(jaxpr.eqns):  # As a compiler, which leaves out what nobody needs.
-        if needed & set(map(id, equation.outvars)):
-            needed |= set(map(id, equation.invars))
-            total += _of_equation(equation)
-    return total
+    return sum(map(_of_equation, jaxpr.eqns))
 
 
 def _of_equation(equation: Any) -> int:
@@ -63,7 +69,7 @@ def _of_equation(equation: Any) -> int:
         return 2 * math.prod(shapes[-1]) * math.prod(shapes[1]) // features // zeros
     inner = [_of_jaxpr(jaxpr) for jaxpr in _jaxprs(params)]
     if name == "cond":
-        return max(inner)
+        return inner[-1] if params.get("branches_platforms") else max(inner)
     return sum(inner) * params.get("length", 1)  # Of a scan. A while loop counts once.
 
 

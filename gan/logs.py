@@ -157,7 +157,7 @@ def memory() -> str:
 
 def status(step: int, steps: int, row: Mapping[str, float], left: float) -> str:
     """The line of a log interval; `left` in seconds."""
-    share = f" ({row['share_of_peak']:.1%} of peak)" if "share_of_peak" in row else ""
+    share = f" ({row['share_of_peak']:.1%} of bf16 peak)" if "share_of_peak" in row else ""
     return (
         f"step {step}/{steps} ({step / steps:.0%}) | {row['images'] / 1000:.1f} k images | "
         f"{row['images_per_second']:,.0f} img/s{share} | {duration(left)} left | "

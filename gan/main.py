@@ -239,6 +239,11 @@ def _start_jax(deterministic: bool) -> None:
 
     if deterministic:  # Read when the first device is asked for. It changes nothing but GPUs.
         given = os.environ.get("XLA_FLAGS", "")
+        if given and not given.strip().startswith("-"):
+            raise ConfigError(
+                f"XLA_FLAGS={given} names a file: config.deterministic cannot add its flag. Write "
+                "--xla_gpu_deterministic_ops=true into that file and leave the setting out."
+            )
         os.environ["XLA_FLAGS"] = f"{given} --xla_gpu_deterministic_ops=true".strip()
 
     # Compiled programs are kept, so a second start takes no minute. They are code: nobody else's.
@@ -247,6 +252,7 @@ def _start_jax(deterministic: bool) -> None:
         cache.mkdir(parents=True, exist_ok=True, mode=0o700)
         cache.chmod(0o700)
         jax.config.update("jax_compilation_cache_dir", str(cache))
+        # Small ones too: a start has dozens, and compiling them takes a third of a second.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 

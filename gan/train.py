@@ -182,7 +182,10 @@ def finite(state: TrainState) -> jax.Array:
 
 
 def share_of_peak(config: Config, table: AttributeTable, state: TrainState) -> float | None:
-    """What an image a second is of the devices' peak in FLOP/s, where that is known."""
+    """What an image a second is of the devices' peak in bfloat16, where that is known.
+
+    Traces the step once more, which takes about a second.
+    """
     peak = flops.peak(jax.devices()[0].device_kind)
     if peak is None:
         return None

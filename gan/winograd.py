@@ -25,11 +25,11 @@ B = np.array([[1, -1, 0], [0, 1, 0], [0, 1, -1]])
 G = np.array([[1, 0], [1, 1], [0, 1]])
 Grid = list[list[Array]]  # Of arrays alike, by row and column.
 # Lists of arrays, not one array with more axes: XLA would fill that several times more slowly.
-# And `lax`, not `jnp` or operators: a step has a thousand of them, which take seconds to trace.
+# And `lax`, not `jnp` or operators, for their sums: thousands in a step, and slow to trace.
 
 
 def down(x: Float[Array, "b 4*h 4*w c"], w: Float[Array, "4 4 c o"]) -> Float[Array, "b 2*h 2*w o"]:
-    """4x4 convolution of stride 2, padded by 1."""
+    """4x4 convolution of stride 2, padded by 1; sides are multiples of 4."""
     height, width = x.shape[1] // 4, x.shape[2] // 4
     products = _zip(_contract(1, 0), _inputs(x), _filters(w))
     tiles = _map(lambda y: y.reshape(-1, height, width, w.shape[3]), products)

@@ -9,7 +9,21 @@ import pytest
 from jax import lax
 
 from gan import convolution, winograd
-from gan.convolution import down, filter_gradient, plain_down, plain_up, up
+from gan.convolution import down, filter_gradient, up
+from gan.parallel import AXIS, Parallel
+
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+def plain_down(x, w):
+    return lax.conv_general_dilated(x, w, (2, 2), ((1, 1), (1, 1)), dimension_numbers=LAYOUT)
+
+
+def plain_up(g, w):
+    flipped = jnp.flip(w, (0, 1)).swapaxes(2, 3)
+    return lax.conv_general_dilated(
+        g, flipped, (1, 1), ((2, 2), (2, 2)), lhs_dilation=(2, 2), dimension_numbers=LAYOUT
+    )
 
 
 def correlation(x, g):
@@ -29,8 +43,8 @@ CASES = {
 }
 FORMULATIONS = [
     (convolution.subpixel_up, "up"),
-    (convolution.plain_filter_gradient, "filter_gradient"),
     *((getattr(winograd, name), name) for name in CASES),
+    *((getattr(convolution, f"plain_{name}"), name) for name in CASES),
 ]
 MANY = convolution.MIN_CHANNELS
 
@@ -88,6 +102,40 @@ def test_two_orders_of_derivatives_are_those_of_the_plain_ones(name, shape):
     with jax.enable_x64(True):
         arguments = [arrays(shape)[key] for key in inputs]
         assert_same(derivatives(function)(*arguments), derivatives(plain)(*arguments))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bfloat16_stays_bfloat16_and_is_right_to_its_digits(name):
+    function, plain, inputs = CASES[name]
+    arguments = [arrays((8, 8, MANY, 4), jnp.bfloat16)[key] for key in inputs]
+    actual, expected = function(*arguments), plain(*arguments)
+    assert actual.dtype == jnp.bfloat16
+    tolerance = 0.02 * float(jnp.abs(expected).max())
+    np.testing.assert_allclose(*(x.astype(np.float32) for x in (actual, expected)), atol=tolerance)
+
+
+@pytest.mark.parametrize("mode", ["jit", "pmap"])
+@pytest.mark.parametrize("channels", [3, MANY])
+def test_several_devices_give_the_numbers_of_one(channels, mode):
+    """Of a gradient, in which both images are split over the devices and the filter is not."""
+    parallel = Parallel.create(mode)
+    num = jax.device_count()
+    assert num > 1
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2 * num, 8, 8, channels), np.float32)
+    w = rng.standard_normal((4, 4, channels, 4), np.float32)
+
+    def gradient(w, x):
+        return jax.grad(lambda w: jnp.sum(jnp.sin(up(down(x, w), w))))(w)
+
+    expected = jax.jit(gradient)(w, x)
+    if mode == "jit":
+        batch, whole = parallel.by_rows, parallel.replicated
+        actual = jax.jit(gradient, in_shardings=(whole, batch), out_shardings=whole)(w, x)
+    else:
+        step = jax.pmap(lambda w, x: lax.psum(gradient(w, x), AXIS), AXIS, in_axes=(None, 0))
+        actual = step(w, x.reshape(num, 2, *x.shape[1:]))[0]
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("name", CASES)

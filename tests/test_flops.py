@@ -40,10 +40,11 @@ def test_a_scan_costs_as_often_as_it_runs_and_a_choice_what_is_dearest():
 
 def test_what_nobody_needs_is_free():
     def wasteful(a, b):
+        product, _ = jax.jit(lambda a, b: (a @ b, (a + 1) @ b))(a, b)
         _ = a @ b
-        return a.sum()
+        return product
 
-    assert flops.count(wasteful, A, B) == 0
+    assert flops.count(wasteful, A, B) == PRODUCT
 
 
 @pytest.mark.parametrize("channels", [3, 64])  # Winograd's way counts as the plain one.
@@ -53,12 +54,11 @@ def test_convolutions_count_alike_in_each_formulation_and_direction(channels):
     once = 2 * w.size * 2 * 4 * 4
     assert flops.count(down, x, w) == once
     backwards = flops.count(jax.grad(lambda *args: (down(*args) ** 2).sum(), (0, 1)), x, w)
-    subpixel = once * (5 / 4) ** 2  # It has a frame to cut off.
-    assert backwards == pytest.approx(2 * once + (subpixel if channels == 3 else once))
-    assert flops.count(up, g, w) == (subpixel if channels == 3 else once)
+    assert backwards == 3 * once  # Forward, in x and in w.
+    assert flops.count(up, g, w) == once
 
 
-@pytest.mark.parametrize("width", [64])
+@pytest.mark.parametrize("width", [8, 24, 64])
 def test_a_step_is_what_the_benchmark_counts_by_its_formula(width):
     batch = 4
     network = Network(z_dim=Z_DIM, g_width=width, d_width=width, conditional=False)
@@ -69,7 +69,7 @@ def test_a_step_is_what_the_benchmark_counts_by_its_formula(width):
     real = Batch(image, jax.ShapeDtypeStruct((batch, 1), np.uint8))
     counted = flops.count(functools.partial(train_step, gan), state, real)
     players = [player(jax.tree.leaves(p.params)) for p in (state.generator, state.discriminator)]
-    assert counted == pytest.approx(batch * step_flops(*players, "ours"), rel=2e-3)
+    assert counted == batch * step_flops(*players, "ours")
 
 
 def test_the_peak_is_that_of_the_longest_name_that_fits():
@@ -77,5 +77,8 @@ def test_the_peak_is_that_of_the_longest_name_that_fits():
     assert flops.peak("NVIDIA H100 PCIe") == 756e12
     assert flops.peak("TPU v5 lite") < flops.peak("TPU v5p")
     assert flops.peak("NVIDIA L40S") != flops.peak("NVIDIA L4")
-    assert flops.peak("cpu") is None
+    assert flops.peak("NVIDIA A100-SXM4-80GB") == flops.peak("NVIDIA A100") > 0
+    assert flops.peak("NVIDIA H200 NVL") < flops.peak("NVIDIA H200")
+    unknown = ("cpu", "NVIDIA L40", "NVIDIA A1000", "NVIDIA A100 MIG 1g.5gb", "TPU v4 lite")
+    assert not any(map(flops.peak, unknown))
     assert all(math.log10(peak) > 13 for peak in flops.PEAKS.values())

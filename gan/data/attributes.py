@@ -101,13 +101,13 @@ class AttributeTable:
         (column, value), *_ = self.parse(f"{name}={value}").items()
         having = self._distinct[self._distinct[:, column] == value]
         # As -1 and 1, whose product is 1 where two agree and -1 where they differ.
-        alike = (2.0 * having - 1).astype(np.float32) @ (2.0 * rows.T - 1).astype(np.float32)
+        alike = _signs(having) @ _signs(rows).T
         return having[np.argmax(alike, axis=0)]
 
     @cached_property
     def _distinct(self) -> UInt8[np.ndarray, "d a"]:
         """Each row once, sorted."""
-        bits = np.packbits(self.rows, axis=1)  # Sorted alike, and as one value each.
+        bits = np.packbits(self.rows, axis=1)  # Bytes of bits sort as their rows do.
         whole = np.ascontiguousarray(bits).view(f"V{bits.shape[1]}").ravel()
         return self.rows[np.unique(whole, return_index=True)[1]]
 
@@ -141,6 +141,10 @@ class AttributeTable:
     def _agreement(self, values: Mapping[int, int]) -> np.ndarray:
         columns = list(values)
         return self.rows[:, columns] == np.array([values[i] for i in columns], np.uint8)
+
+
+def _signs(rows: UInt8[np.ndarray, "n a"]) -> Float[np.ndarray, "n a"]:
+    return rows.astype(np.float32) * 2 - 1
 
 
 def _uniform(seed: int, num: int) -> int:

@@ -140,6 +140,19 @@ def test_the_nearest_row_with_an_attribute_has_it_and_none_is_nearer(value):
             assert (nearest_row != row).sum() == (having != row).sum(axis=1).min()
 
 
+@pytest.mark.parametrize("width", [3, 8, 13])
+def test_of_rows_as_near_the_first_in_order_is_taken(width):
+    table = random_table(200, width)
+    rows = random_table(30, width, seed=1).rows
+    for order in (slice(None), slice(None, None, -1)):
+        turned = dataclasses.replace(table, rows=np.asfortranarray(table.rows[order]))
+        for column in table.varying:
+            having = np.unique(table.rows[table.rows[:, column] == 1], axis=0)
+            expected = [having[np.argmin((having != row).sum(axis=1))] for row in rows]
+            found = turned.nearest_with(rows, table.names[column], 1)
+            np.testing.assert_array_equal(found, expected)
+
+
 def test_a_row_that_has_the_attribute_is_its_own_nearest():
     rows = ROWS[ROWS[:, 1] == 1]
     np.testing.assert_array_equal(TABLE.nearest_with(rows, TABLE.names[1], 1), rows)
