@@ -196,6 +196,7 @@ def job(values: flags.FlagValues, folder: Path | None) -> None:
     if values.dry_run:
         print(plan(values, config, folder))
         return
+    _start_jax(config.deterministic)
     if values.mode == "prepare":
         from gan.data.prepare import prepare
         from gan.data.source import SPLITS
@@ -210,7 +211,6 @@ def job(values: flags.FlagValues, folder: Path | None) -> None:
         file_format = values.file_format or "tfrecord"
         export(find_source(config.data), out, file_format, config.data.on_bad)
         return
-    _start_jax(config.deterministic)
     if values.mode == "train":
         from gan.train import train
 
