@@ -1,81 +1,80 @@
-"""Scores: from real and fake pictures (uint8 [n h w 3]) to a number; the smaller, the more alike.
+"""Which scores there are: from what was seen of real and of fake pictures to numbers by name.
 
-Beside each stands its floor: what as many other real pictures get."""
+A score of pictures takes uint8 [n h w 3], a score of features float [n d]. Each has the signature
+`(real, fake) -> number` and stands beside its floor, which is what as many other reals get.
+"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
-import numpy as np
-from jaxtyping import Float, UInt8
-from scipy import ndimage
+from gan.errors import ConfigError, nearest
+from gan.metrics.distances import (
+    Features,
+    frechet_distance,
+    kernel_distance,
+    sliced_wasserstein_features,
+)
+from gan.metrics.neighbours import neighbour_scores
+from gan.metrics.pixels import Pictures, sliced_wasserstein
 
-Pictures = UInt8[np.ndarray, "_ _ _ 3"]
-BINOMIAL = np.array([1, 4, 6, 4, 1], np.float32) / 16
-SMALLEST = 16  # Pixels, side of the coarsest level.
-PATCH, PATCHES = 7, 128  # Pixels, side of a patch; patches an image.
-DIRECTIONS, REPEATS = 128, 4
+Scores = dict[str, float]
+LEAST = 6  # Pictures: k + 1, for the density's fifth neighbour.
 
 
-def sliced_wasserstein(real: Pictures, fake: Pictures) -> float:
-    """Distance of Laplacian patches, mean over the levels, x 1000 (Karras et al. 2018, section 5).
+def of_pictures(real: Pictures, fake: Pictures) -> Scores:
+    """All scores of pictures."""
+    return {name: score(real, fake) for name, score in PICTURES.items()}
 
-    As in the paper's code each set of patches is normalised by its own mean and deviation, so a
-    global shift of colour or contrast goes unnoticed: look at the pictures too. Needs no weights.
-    Raises ValueError where the two sets differ in number or size.
+
+def of_features(real: Features, fake: Features, extractor: str) -> Scores:
+    """All scores of features, each named after the extractor that they come from."""
+    found = {name: score(real, fake) for name, score in FEATURES.items()}
+    near = neighbour_scores(real, fake)  # One pass over the distances for all four.
+    found |= {name: getattr(near, name) for name in NEIGHBOURS}
+    return {named(name, extractor): value for name, value in found.items()}
+
+
+def named(name: str, extractor: str) -> str:
+    """Of a score as it is reported: "FID" is a name only of features of the known Inception."""
+    if extractor.startswith("inception") and name in KNOWN_NAMES:
+        return KNOWN_NAMES[name] + extractor.removeprefix("inception")
+    return f"{name}-{extractor}"
+
+
+def better(name: str) -> str:
+    """ "lower" or "higher", for a score by its whole name. Raises ConfigError for none of ours."""
+    base = name.partition("-")[0]
+    if base not in BETTER:
+        raise ConfigError(f"{name!r} is no score.{nearest(base, BETTER)} See {[*BETTER]}.")
+    return BETTER[base]
+
+
+def find(name: str, there: Iterable[str]) -> str:
+    """The whole name of a score by its beginning: "FD" is "FD-attr@1a2b3c4d" where that is there.
+
+    Raises ConfigError where no score is called so.
     """
-    return float(np.mean(list(sliced_wasserstein_levels(real, fake).values())))
+    there = [*there]
+    for found in (x for x in there if name in (x, x.partition("-")[0], x.partition("@")[0])):
+        return found
+    bases = {x.partition("-")[0] for x in there}
+    raise ConfigError(
+        f"--best={name}: no such score there.{nearest(name, [*bases, *there])} "
+        f"There are: {', '.join(there)}."
+    )
 
 
-def sliced_wasserstein_levels(real: Pictures, fake: Pictures) -> dict[int, float]:
-    """The same for each level, by its side in pixels: finest detail first."""
-    if real.shape != fake.shape:
-        raise ValueError(f"as many fakes as reals, of one size: got {real.shape} and {fake.shape}")
-    rng = np.random.default_rng(0)
-    scores = {}
-    for a, b in zip(laplacian_pyramid(real), laplacian_pyramid(fake), strict=True):
-        a, b = (_normalise(_patches(level, rng)) for level in (a, b))
-        distances = []
-        for _ in range(REPEATS):
-            directions = rng.standard_normal((a.shape[1], DIRECTIONS), dtype=np.float32)
-            directions /= np.linalg.norm(directions, axis=0)
-            # Wasserstein-1 in one dimension: sort both, compare rank by rank.
-            sorted_a, sorted_b = (np.sort((x @ directions).T, axis=1) for x in (a, b))
-            distances.append(np.abs(sorted_a - sorted_b).mean(dtype=np.float64))
-        scores[real.shape[1] >> len(scores)] = 1000 * float(np.mean(distances))
-    return scores
-
-
-def laplacian_pyramid(images: Pictures) -> list[Float[np.ndarray, "n _ _ 3"]]:
-    """Band-pass images, finest first, down to 16 pixels (Burt & Adelson 1983)."""
-    levels, current = [], images.astype(np.float32)
-    while current.shape[1] >= 2 * SMALLEST:
-        smaller = _blur(current)[:, ::2, ::2]
-        larger = np.zeros_like(current)
-        larger[:, ::2, ::2] = 4 * smaller
-        levels.append(current - _blur(larger))
-        current = smaller
-    return [*levels, current]
-
-
-def _blur(images: np.ndarray) -> np.ndarray:
-    for axis in (1, 2):
-        images = ndimage.convolve1d(images, BINOMIAL, axis=axis, mode="mirror")
-    return images
-
-
-def _patches(
-    level: Float[np.ndarray, "n h w 3"], rng: np.random.Generator
-) -> Float[np.ndarray, "m 7 7 3"]:
-    windows = np.lib.stride_tricks.sliding_window_view(level, (PATCH, PATCH), axis=(1, 2))
-    num, height, width = windows.shape[:3]
-    image = np.repeat(np.arange(num), PATCHES)
-    row, column = rng.integers(0, height, image.size), rng.integers(0, width, image.size)
-    return windows[image, row, column].transpose(0, 2, 3, 1)
-
-
-def _normalise(patches: Float[np.ndarray, "m 7 7 3"]) -> Float[np.ndarray, "m d"]:
-    patches = patches - patches.mean(axis=(0, 1, 2), dtype=np.float64).astype(np.float32)
-    deviation = patches.std(axis=(0, 1, 2), dtype=np.float64).astype(np.float32)
-    return (patches / np.maximum(deviation, 1e-8)).reshape(len(patches), -1)
-
-
-SCORES: dict[str, Callable[[Pictures, Pictures], float]] = {"swd": sliced_wasserstein}
+PICTURES: Mapping[str, Callable[[Pictures, Pictures], float]] = {"swd": sliced_wasserstein}
+FEATURES: Mapping[str, Callable[[Features, Features], float]] = {
+    "FD": frechet_distance,
+    "KD": kernel_distance,
+    "MIND": sliced_wasserstein_features,
+}
+NEIGHBOURS = ("precision", "recall", "density", "coverage")
+KNOWN_NAMES = {"FD": "FID", "KD": "KID"}
+BETTER = {
+    **dict.fromkeys(("swd", "FD", "KD", "FID", "KID", "MIND", "FJD", "leakage"), "lower"),
+    **dict.fromkeys((*NEIGHBOURS, "authenticity", "nearest_ratio", "IS"), "higher"),
+    **dict.fromkeys(("balanced_accuracy", "accuracy_ratio", "control", "swap"), "higher"),
+    **dict.fromkeys(("joint", "contradictions"), "lower"),  # Of rendered faces.
+    **dict.fromkeys(("correct_seen", "correct_unseen"), "higher"),
+}

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from gan.metrics import scores
-from gan.metrics.scores import (
-    SCORES,
+from gan.metrics import pixels
+from gan.metrics.pixels import (
     laplacian_pyramid,
     sliced_wasserstein,
     sliced_wasserstein_levels,
@@ -20,7 +19,7 @@ NUM, SIDE = 32, 32
 
 @pytest.fixture(autouse=True)
 def fewer_directions(monkeypatch):
-    monkeypatch.setattr(scores, "REPEATS", 1)  # Of 4: enough to compare by.
+    monkeypatch.setattr(pixels, "DIRECTIONS", 128)  # Of 512: enough to compare by.
 
 
 def to_pictures(values: np.ndarray) -> np.ndarray:
@@ -123,13 +122,12 @@ def test_levels_are_named_by_their_sides_and_the_score_is_their_mean(side):
     assert [*levels] == [x for x in (64, 32, 16) if x <= side]
     assert [level.shape[1] for level in laplacian_pyramid(real)] == [*levels]
     assert sliced_wasserstein(real, fake) == pytest.approx(np.mean([*levels.values()]))
-    assert SCORES["swd"] is sliced_wasserstein
 
 
 @pytest.mark.parametrize("shape", [(3, SIDE, SIDE, 3), (4, 16, 16, 3)])
 def test_sets_that_differ_in_number_or_size_are_refused(shape):
     # As users run it: the shapes in the signature are checked in tests alone.
-    spec = importlib.util.spec_from_file_location("unchecked_scores", scores.__file__)
+    spec = importlib.util.spec_from_file_location("unchecked_pixels", pixels.__file__)
     unchecked = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(unchecked)
     with pytest.raises(ValueError, match=r"one size: got \(4, 32, 32, 3\) and \(\d+, "):

@@ -1,0 +1,380 @@
+"""Conditional scores: cases by hand; generators that obey, ignore or entangle requests."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gan.data.celeba import ATTRIBUTES
+from gan.metrics.conditional import (
+    RANDOM_IN_CELEBA,
+    comparable,
+    control,
+    headline,
+    intra_attribute,
+    joint_distance,
+    rates,
+    swaps,
+    tiers,
+)
+from gan.metrics.distances import frechet_distance
+
+NAMES = ("Male", "Smiling", "High_Cheekbones")
+SHARES = np.array([0.5, 0.2, 0.05])
+
+
+def labels(seed: int, n: int, shares: np.ndarray = SHARES) -> np.ndarray:
+    return (np.random.default_rng(seed).random((n, len(shares))) < shares).astype(np.uint8)
+
+
+def logits_of(attributes: np.ndarray) -> np.ndarray:
+    """Of a network that sees what is there."""
+    return np.where(attributes == 1, 2.0, -2.0)
+
+
+def flipped(attributes: np.ndarray) -> np.ndarray:
+    """Requests [a n a], in each of which another attribute is the other one."""
+    return attributes ^ np.eye(attributes.shape[1], dtype=np.uint8)[:, None]
+
+
+def same(a, b) -> None:
+    for x, y in zip(a, b, strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-12, atol=1e-12)
+
+
+drawn = st.integers(0, 2**32 - 1).map(np.random.default_rng)
+
+
+# Rates.
+
+
+def test_rates_by_hand():
+    asked = np.array([[1], [1], [1], [1], [0], [0]], np.uint8)
+    seen = np.array([[0.1], [3.0], [5.0], [-1.0], [2.0], [-0.1]])
+    found = rates(seen, asked)
+    expected = (3 / 4, 1 / 2, 5 / 8, 3 / 4, 3 / 4, 4)  # TP 3, FN 1, FP 1, TN 1.
+    assert [float(value[0]) for value in found] == pytest.approx(list(expected))
+
+
+def test_f1_is_the_harmonic_mean():
+    attributes = labels(0, 200)
+    found = rates(np.random.default_rng(1).standard_normal((200, 3)) + attributes, attributes)
+    mean = 2 / (1 / found.precision + 1 / found.true_positive)
+    np.testing.assert_allclose(found.f1, mean, rtol=1e-12)
+
+
+def test_what_is_seen_perfectly_gets_1():
+    attributes = labels(0, 1000)
+    found = rates(logits_of(attributes).astype(np.float32), attributes)
+    for shares in found[:5]:
+        assert (shares == 1).all()
+    assert (found.positives == attributes.sum(axis=0)).all()
+
+
+@pytest.mark.parametrize("answer", [-1.0, 1.0])
+def test_always_the_same_answer_gets_one_half(answer):
+    attributes = labels(0, 1000)
+    found = rates(np.full(attributes.shape, answer), attributes)
+    assert (found.balanced_accuracy == 0.5).all()
+    if answer < 0:  # Though it is right in 75 % of all.
+        assert (attributes == 0).mean() > 0.7
+        assert (found.f1 == 0).all()
+        assert np.isnan(found.precision).all()  # It never said yes.
+
+
+def test_a_logit_of_0_is_a_no():
+    assert rates(np.zeros((2, 1)), np.array([[1], [0]], np.uint8)).true_negative == 1
+
+
+def test_no_positives_or_no_negatives_leave_nothing_to_tell():
+    attributes = np.array([[0, 1], [0, 1]], np.uint8)
+    found = rates(np.ones((2, 2)), attributes)
+    np.testing.assert_array_equal(found.true_positive, [np.nan, 1])
+    np.testing.assert_array_equal(found.true_negative, [0, np.nan])
+    np.testing.assert_array_equal(found.balanced_accuracy, [np.nan, np.nan])
+    np.testing.assert_array_equal(found.f1, [np.nan, 1])
+    np.testing.assert_array_equal(found.precision, [0, 1])
+    np.testing.assert_array_equal(found.positives, [0, 2])
+
+
+@given(drawn)
+@settings(max_examples=30, deadline=None)
+def test_rates_do_not_depend_on_the_order_of_faces(rng):
+    attributes, logits = labels(0, 40), rng.standard_normal((40, 3))
+    order = rng.permutation(40)
+    same(rates(logits, attributes), rates(logits[order], attributes[order]))
+
+
+@given(drawn)
+@settings(max_examples=30, deadline=None)
+def test_lacking_is_as_good_as_having(rng):
+    attributes, logits = labels(0, 40), rng.standard_normal((40, 3))
+    having, lacking = rates(logits, attributes), rates(-logits, 1 - attributes)
+    np.testing.assert_array_equal(having.true_positive, lacking.true_negative)
+    np.testing.assert_array_equal(having.true_negative, lacking.true_positive)
+    np.testing.assert_array_equal(having.balanced_accuracy, lacking.balanced_accuracy)
+
+
+# Headlines.
+
+
+def noisy_logits(attributes: np.ndarray, errors: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Of a network that takes so large a share of each attribute for its contrary."""
+    wrong = np.random.default_rng([7, seed]).random(attributes.shape) < errors
+    return logits_of(attributes ^ wrong)
+
+
+def test_generator_as_clear_as_reality_has_a_headline_of_1():
+    attributes = labels(0, 20_000)
+    real = rates(noisy_logits(attributes, np.array([0.01, 0.1, 0.2])), attributes)
+    assert headline(real, real) == control(real, real) == 1
+    again = rates(noisy_logits(attributes, np.array([0.01, 0.1, 0.2]), seed=1), attributes)
+    assert headline(again, real) == pytest.approx(1, abs=0.01)
+
+
+def test_headline_by_hand():
+    real = rates(logits_of(labels(0, 1000)), labels(0, 1000))
+    half = real._replace(balanced_accuracy=np.array([0.5, 0.7, 0.9]))
+    assert headline(half, real) == pytest.approx(0.7)
+    assert control(half, real) == pytest.approx(0.4)
+    where = np.array([False, True, True])
+    assert headline(half, real, where) == pytest.approx(0.8)
+    assert control(half, real, where) == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize("obeyed", [0.0, 0.5, 1.0])
+def test_control_is_the_share_obeyed_whatever_the_network_misses(obeyed):
+    rng, errors = np.random.default_rng(9), np.array([0.02, 0.1, 0.3])
+    attributes = labels(0, 200_000)
+    real = rates(noisy_logits(attributes, errors, seed=1), attributes)
+    drawn = labels(2, len(attributes), np.array([0.4, 0.4, 0.4]))  # Without a look at the request.
+    shown = np.where(rng.random(attributes.shape) < obeyed, attributes, drawn)
+    generated = rates(noisy_logits(shown, errors, seed=3), attributes)
+    assert control(generated, real) == pytest.approx(obeyed, abs=0.02)
+
+
+def test_attributes_that_the_network_cannot_see_do_not_count():
+    attributes = labels(0, 20_000)
+    blind = rates(noisy_logits(attributes, np.array([0.0, 0.0, 0.5])), attributes)
+    np.testing.assert_array_equal(comparable(blind, blind), [True, True, False])
+    always_no = rates(np.full(attributes.shape, -1.0), attributes)
+    assert headline(always_no, blind) == 0.5
+    assert control(always_no, blind) == 0
+
+
+def test_attributes_never_asked_for_do_not_count():
+    attributes = labels(0, 1000)
+    real = rates(logits_of(attributes), attributes)
+    attributes[:, 2] = 0
+    generated = rates(logits_of(attributes), attributes)
+    np.testing.assert_array_equal(comparable(generated, real), [True, True, False])
+    assert headline(generated, real) == control(generated, real) == 1
+
+
+def test_headline_of_no_attribute_is_not_a_number():
+    real = rates(logits_of(labels(0, 1000)), labels(0, 1000))
+    never_asked = rates(logits_of(labels(0, 1000)), np.zeros((1000, 3), np.uint8))
+    assert np.isnan(headline(never_asked, real))
+    assert np.isnan(control(real, real, np.zeros(3, bool)))
+
+
+def test_tiers():
+    real = rates(logits_of(labels(0, 1000)), labels(0, 1000))
+    accuracy = np.array([0.9, 0.8999, 0.75, 0.7499, np.nan, 0.95])
+    real = real._replace(balanced_accuracy=accuracy)
+    names = ("Male", "Smiling", "Young", "Big_Nose", "Bald", "Pointy_Nose")
+    expected = ["sure", "fair", "fair", "unsure", "unsure", "unsure"]
+    assert tiers(names, real) == expected
+    assert tiers(names, real, random=()) == [*expected[:5], "sure"]  # Drawn: without any error.
+    with pytest.raises(ValueError, match="2 names for 6 rates"):
+        tiers(names[:2], real)
+
+
+def test_random_labels_are_attributes_of_celeba():
+    assert set(RANDOM_IN_CELEBA) < set(ATTRIBUTES)
+
+
+# Swaps.
+
+
+def test_swaps_of_an_obedient_generator():
+    attributes = labels(0, 100)
+    found = swaps(logits_of(attributes), logits_of(flipped(attributes)), attributes)
+    assert (found.success == 1).all()
+    np.testing.assert_array_equal(found.moved, np.eye(3))
+    certain = np.tanh(1)  # The sigmoid of 2 less that of -2.
+    np.testing.assert_allclose(found.shift, certain * np.eye(3), atol=1e-12)
+    assert (found.mean_success, found.leakage) == (1, 0)
+
+
+def test_a_generator_that_ignores_requests_has_no_success():
+    attributes = labels(0, 100)
+    for seed in range(3):  # Right by chance in some, and wrong in others.
+        shown = logits_of(labels(seed, 100))
+        found = swaps(shown, np.stack([shown] * 3), attributes)
+        assert not found.success.any()
+        assert not found.moved.any()
+        assert not found.shift.any()
+
+
+def test_an_entangled_cell_is_seen_alone():
+    """Smiling follows its own request, and Male as well."""
+
+    def generate(request):
+        shown = request.copy()
+        shown[..., 1] |= request[..., 0]
+        return logits_of(shown)
+
+    attributes = labels(0, 1000)
+    found = swaps(generate(attributes), generate(flipped(attributes)), attributes)
+    serious, female = (attributes[:, 1] == 0).mean(), (attributes[:, 0] == 0).mean()
+    moved = np.eye(3)
+    moved[0, 1] = serious  # Male makes them smile who otherwise would not.
+    moved[1, 1] = female  # Those who are male smile anyway.
+    np.testing.assert_allclose(found.moved, moved, atol=1e-12)
+    np.testing.assert_allclose(found.shift, np.tanh(1) * moved, atol=1e-12)
+    np.testing.assert_allclose(found.success, [1, female, 1])
+    assert found.leakage == pytest.approx(serious / 6)
+
+
+def test_contrary_attributes_move_each_other_downwards():
+    """Blond takes black hair away, whoever asked for it."""
+
+    def generate(request):
+        shown = request.copy()
+        shown[..., 1] &= 1 - request[..., 0]
+        return logits_of(shown)
+
+    attributes = np.array([[0, 1], [1, 1], [0, 0], [1, 0]], np.uint8)
+    found = swaps(generate(attributes), generate(flipped(attributes)), attributes)
+    np.testing.assert_array_equal(found.moved, [[1, 0.5], [0, 0.5]])
+    np.testing.assert_allclose(found.shift, np.tanh(1) * np.array([[1, -0.5], [0, 0.5]]))
+
+
+@given(drawn)
+@settings(max_examples=30, deadline=None)
+def test_swaps_are_the_same_from_either_side(rng):
+    """A face and its variant are a pair: neither comes first."""
+    attributes, before = labels(0, 30)[:, :1], rng.standard_normal((30, 1))
+    after = rng.standard_normal((1, 30, 1))
+    same(swaps(before, after, attributes), swaps(after[0], before[None], 1 - attributes))
+    order = rng.permutation(30)
+    found = swaps(before[order], after[:, order], attributes[order])
+    same(found, swaps(before, after, attributes))
+    assert (found.success <= np.diag(found.moved)).all()
+    assert np.isnan(found.leakage)
+
+
+# Distances of pictures with what was asked for.
+
+
+def features_of(attributes: np.ndarray, seed: int, d: int = 8) -> np.ndarray:
+    """Pictures that show their attributes, and other things."""
+    mixing = np.random.default_rng(99).standard_normal((attributes.shape[1], d))
+    noise = np.random.default_rng(seed).standard_normal((len(attributes), d))
+    return (attributes @ mixing + 0.5 * noise).astype(np.float32)
+
+
+def test_shuffled_requests_are_seen_by_all_but_the_distance_of_pictures():
+    real_attributes, attributes = labels(0, 4000), labels(1, 4000)
+    real, fake = features_of(real_attributes, 2), features_of(attributes, 3)
+    shuffled = np.random.default_rng(4).permutation(attributes)
+    apart = frechet_distance(real, fake)  # Of which requests are no part.
+
+    obeyed = joint_distance(real, real_attributes, fake, attributes)
+    ignored = joint_distance(real, real_attributes, fake, shuffled)
+    assert apart <= obeyed < 3 * apart
+    assert ignored > 30 * obeyed
+
+    obeyed = intra_attribute(real, real_attributes, fake, attributes, least=100)
+    ignored = intra_attribute(real, real_attributes, fake, shuffled, least=100)
+    assert (ignored > 10 * obeyed).all()
+
+    seen = noisy_logits(attributes, np.array([0.1, 0.1, 0.1]))
+    obeyed, ignored = rates(seen, attributes), rates(seen, shuffled)
+    for name in ("true_positive", "true_negative", "balanced_accuracy", "f1", "precision"):
+        assert (getattr(ignored, name) < getattr(obeyed, name)).all()
+    np.testing.assert_allclose(ignored.balanced_accuracy, 0.5, atol=0.05)
+
+
+def test_joint_distance_by_hand():
+    # The same faces, 5 long on average, with and without the attribute; labels are 1 / 2 on
+    # average, so they count 10-fold. The fakes' are the other way round: covariances [[1, c],
+    # [c, 100]] / 2 with c = 10 and -10, which are singular and orthogonal but for the angle.
+    real, fake = np.array([[4.0], [6.0]]), np.array([[4.0], [6.0]])
+    asked = np.array([[0], [1]], np.uint8)
+    assert joint_distance(real, asked, fake, asked) == pytest.approx(0, abs=1e-9)
+    u, v = np.array([2.0, 10.0]), np.array([2.0, -10.0])  # Covariances u u^T / 2 and v v^T / 2.
+    expected = (u @ u + v @ v) / 2 - abs(u @ v)
+    assert joint_distance(real, asked, fake, 1 - asked) == pytest.approx(expected)
+
+
+@given(drawn, st.integers(2, 30))
+@settings(max_examples=30, deadline=None)
+def test_joint_distance_is_no_less_than_that_of_pictures(rng, n):
+    real_attributes, attributes = labels(0, 30), labels(1, 30)[:n]
+    real, fake = rng.standard_normal((30, 4)), rng.standard_normal((n, 4))
+    found = joint_distance(real, real_attributes, fake, attributes)
+    assert found >= frechet_distance(real, fake) - 1e-9
+    order = rng.permutation(30)
+    again = joint_distance(real[order], real_attributes[order], fake, attributes)
+    assert again == pytest.approx(found, rel=1e-6, abs=1e-6)
+
+
+def test_joint_distance_does_not_depend_on_the_unit_of_features():
+    real_attributes, attributes = labels(0, 500), labels(1, 500)
+    real, fake = features_of(real_attributes, 2), features_of(attributes, 3)
+    found = joint_distance(real, real_attributes, fake, attributes)
+    scaled = joint_distance(1024 * real, real_attributes, 1024 * fake, attributes)
+    assert scaled == pytest.approx(1024**2 * found, rel=1e-5)
+
+
+def test_intra_attribute_is_the_distance_of_those_who_have_it():
+    real_attributes, attributes = labels(0, 1000), labels(1, 800)
+    real, fake = features_of(real_attributes, 2), features_of(attributes, 3)
+    found = intra_attribute(real, real_attributes, fake, attributes, least=100)
+    rows = real_attributes[:, 1] == 1, attributes[:, 1] == 1
+    assert found[1] == frechet_distance(real[rows[0]], fake[rows[1]])
+    assert np.isnan(found[2])  # 5 % of either.
+    fewest = min(rows[0].sum(), rows[1].sum())
+    for least, known in ((fewest, True), (fewest + 1, False)):
+        found = intra_attribute(real, real_attributes, fake, attributes, least=int(least))
+        assert np.isfinite(found[1]) == known
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        (np.zeros((9, 3), np.uint8), r"attributes has the shape \(9, 3\): \(10, 3\)"),
+        (np.zeros((10, 2), np.uint8), r"attributes has the shape \(10, 2\): \(10, 3\)"),
+        (np.full((10, 3), 255, np.uint8), r"attributes holds 255: 0 \(lacks it\) or 1"),
+    ],
+)
+def test_attributes_of_other_shapes_or_values_are_refused(attributes, message):
+    logits, good = np.zeros((10, 3)), np.ones((10, 3), np.uint8)
+    with pytest.raises(ValueError, match=message):
+        rates(logits, attributes)
+    with pytest.raises(ValueError, match=message):
+        swaps(logits, np.zeros((3, 10, 3)), attributes)
+    for distance in (intra_attribute, joint_distance):
+        with pytest.raises(ValueError, match=f"fake_{message}"):
+            distance(logits, good, logits, attributes)
+
+
+def test_logits_that_are_no_numbers_are_refused():
+    attributes, logits = labels(0, 10), np.full((10, 3), np.nan)
+    with pytest.raises(ValueError, match="logits holds NaN"):
+        rates(logits, attributes)
+    with pytest.raises(ValueError, match=r"after\[0\] holds NaN"):
+        swaps(np.zeros((10, 3)), np.stack([logits] * 3), attributes)
+    with pytest.raises(ValueError, match=r"after has the shape \(2, 10, 3\): \(3, 10, 3\)"):
+        swaps(np.zeros((10, 3)), np.zeros((2, 10, 3)), attributes)
+
+
+def test_joint_distance_needs_a_real_that_has_something():
+    features, none = np.ones((10, 2)), np.zeros((10, 3), np.uint8)
+    with pytest.raises(ValueError, match="real_attributes are all 0"):
+        joint_distance(features, none, features, none)

@@ -1,0 +1,230 @@
+"""Scores against the law of the rendered faces: samplers that keep it, and some that do not."""
+
+import itertools
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gan.data import faces
+from gan.data.faces import ATTRIBUTES
+from gan.metrics import rendered
+from gan.metrics.rendered import PLAIN, compositions, contradictions, fresh_labels, joint_scores
+
+NUM = 20_000
+
+
+@pytest.fixture(scope="module")
+def law():
+    return fresh_labels(200_000)
+
+
+@pytest.fixture
+def sample():
+    """What a perfect generator shows."""
+    return fresh_labels(NUM, seed=2)
+
+
+def column(name: str) -> int:
+    return ATTRIBUTES.index(name)
+
+
+def pairs_of(*names: str) -> set[tuple[str, str]]:
+    return {(a, b) for i, a in enumerate(PLAIN) for b in PLAIN[i + 1 :] if {a, b} & set(names)}
+
+
+def without(sample: np.ndarray, *names: str) -> np.ndarray:
+    """Without the faces that have all of these."""
+    has = sample[:, [column(name) for name in names]]
+    return sample[~has.all(axis=1)]
+
+
+# Fresh labels.
+
+
+def test_fresh_labels_are_those_of_faces_of_different_people():
+    chunk, start = rendered.CHUNK, rendered.CHUNK - 10
+    index = np.arange(start, start + chunk) * faces.IMAGES_PER_IDENTITY
+    known = faces.describe(3, jnp.asarray(index))
+    np.testing.assert_array_equal(fresh_labels(chunk + 7, seed=3)[start:], known.attributes[:17])
+    assert len(np.unique(known.identity)) == chunk
+    with pytest.raises(ValueError, match="num is 0: 1 or more"):
+        fresh_labels(0)
+
+
+def test_fresh_labels_are_not_the_training_set():
+    assert rendered.SEED != faces.SEED
+
+
+# The joint distribution.
+
+
+def test_a_sampler_that_keeps_the_law_is_at_its_floor(law, sample):
+    found = joint_scores(sample, law)
+    assert found.total_variation == pytest.approx(found.floor, rel=0.1)
+    assert found.differing_pairs == ()
+    assert found.expected_cells > 200
+    assert found.missing_cells <= 3
+    assert found.contradictions == 0
+
+
+def test_false_alarms_are_rare_though_the_law_is_known_by_few_draws(law):
+    parts = itertools.pairwise(np.split(law, 20))
+    alarms = [bool(joint_scores(*sets).differing_pairs) for sets in parts]
+    assert sum(alarms) <= 2  # 0.2 expected.
+
+
+def test_the_floor_falls_with_the_number_of_faces(law, sample):
+    few, many = joint_scores(sample[:200], law), joint_scores(sample, law)
+    assert few.floor > 3 * many.floor
+    assert few.total_variation == pytest.approx(few.floor, rel=0.15)
+    assert many == joint_scores(sample, law)  # The floor is drawn by a seed.
+    assert many.floor != joint_scores(sample, law, seed=1).floor
+
+
+def test_total_variation_by_hand():
+    rows = np.zeros((4, 40), np.uint8)
+    rows[:, column("Smiling")] = (0, 1, 1, 1)
+    rows[:, column("Big_Nose")] = (0, 1, 0, 1)  # Not among those compared.
+    other = rows.copy()
+    other[:, column("Smiling")] = (0, 0, 0, 1)
+    assert joint_scores(rows, other).total_variation == pytest.approx(0.5)
+    other[:, column("Male")] = 1
+    assert joint_scores(rows, other).total_variation == 1
+    assert joint_scores(rows, rows).total_variation == 0
+
+
+def test_missing_cells_by_hand():
+    def smiling(*values):
+        rows = np.zeros((len(values), 40), np.uint8)
+        rows[:, column("Smiling")] = values
+        return rows
+
+    law = smiling(0, 1)
+    for values, missing, expected in (
+        ([0] * 9 + [1], 0, 2),
+        ([0] * 10, 1, 2),
+        ([0] * 9, 0, 0),  # 4.5 expected of either.
+    ):
+        found = joint_scores(smiling(*values), law)
+        assert (found.missing_cells, found.expected_cells) == (missing, expected)
+
+
+def test_a_dropped_mode_is_caught(law, sample):
+    found = joint_scores(without(sample, "Bald"), law)
+    assert found.missing_cells > 5
+    assert pairs_of("Bald") <= set(found.differing_pairs)
+    rarer = joint_scores(without(sample, "Eyeglasses", "Male"), law)
+    assert rarer.missing_cells > 5
+    assert ("Eyeglasses", "Male") in rarer.differing_pairs
+
+
+def test_an_ignored_dependence_is_caught_without_any_wrong_share(law, sample):
+    """Mouths that open regardless of the smile, as often as they should."""
+    mouth, smile = column("Mouth_Slightly_Open"), column("Smiling")
+    # Within each sex, on which both may depend.
+    for male in (0, 1):
+        rows = np.flatnonzero(sample[:, column("Male")] == male)
+        sample[rows, mouth] = np.random.default_rng(male).permutation(sample[rows, mouth])
+    found = joint_scores(sample, law)
+    assert found.total_variation > 2 * found.floor
+    assert ("Mouth_Slightly_Open", "Smiling") in found.differing_pairs
+    assert set(found.differing_pairs) <= pairs_of("Mouth_Slightly_Open")
+    assert abs(sample[:, mouth].mean() - law[:, mouth].mean()) < 0.01
+    assert abs(sample[:, smile].mean() - law[:, smile].mean()) < 0.01
+
+
+def test_a_wrong_share_shows_in_all_pairs_of_the_attribute_and_in_no_other(law, sample):
+    smile = sample[:, column("Smiling")]
+    smile |= np.random.default_rng(0).random(NUM) < 0.2
+    assert set(joint_scores(sample, law).differing_pairs) == pairs_of("Smiling")
+
+
+def test_the_order_of_faces_does_not_matter(law, sample):
+    shuffled = np.random.default_rng(0).permutation(sample)
+    assert joint_scores(shuffled, law) == joint_scores(sample, law)
+
+
+def test_errors_of_a_decoder_on_both_sides_cancel(law, sample):
+    def decode(attributes, seed):
+        return attributes ^ (np.random.default_rng(seed).random(attributes.shape) < 0.02)
+
+    assert joint_scores(decode(sample, 0), law).differing_pairs
+    found = joint_scores(decode(sample, 0), decode(law, 1))
+    assert found.differing_pairs == ()
+    assert found.total_variation == pytest.approx(found.floor, rel=0.1)
+
+
+def test_holm_by_hand():
+    # Thresholds 0.01 / 4, / 3, / 2, / 1: the third fails, so the last, which would pass, does not.
+    p_values = np.array([0.009, 0.0024, 0.0033, 0.006])
+    np.testing.assert_array_equal(rendered._holm(p_values), [False, True, True, False])
+    assert rendered._holm(np.array([0.009])).all()
+    assert not rendered._holm(np.empty(0)).size
+
+
+# Contradictions.
+
+
+def test_contradictions_are_counted(sample):
+    assert contradictions(sample) == 0
+    sample[:, column("Attractive")] = 1  # Never drawn, so never learnt.
+    assert contradictions(sample) == 0
+    sample[: NUM // 4, column("No_Beard")] ^= 1
+    assert contradictions(sample) == pytest.approx(0.25)
+
+
+# New combinations.
+
+
+def test_compositions_by_hand():
+    def rows(*pairs):
+        out = np.zeros((len(pairs), 40), np.uint8)
+        out[:, [column("Eyeglasses"), column("Wearing_Hat")]] = pairs
+        return out
+
+    train = rows((0, 0), (0, 0), (0, 1), (1, 0), (1, 0))
+    requested = rows((0, 0), (0, 1), (1, 0), (1, 1), (1, 1), (1, 1))
+    decoded = rows((0, 0), (0, 0), (1, 0), (1, 1), (0, 1), (0, 0))
+    names = ("Eyeglasses", "Wearing_Hat")
+    found = compositions(train, requested, decoded, names)
+    assert found == pytest.approx((2 / 3, 1 / 3, 3, 3))
+    # What one face has is unseen, too.
+    assert compositions(train, requested, decoded, names, rare=1) == pytest.approx((1, 1 / 4, 2, 4))
+    # Another attribute is of no concern unless asked about.
+    decoded[:, column("Smiling")] = 1
+    assert compositions(train, requested, decoded, names) == found
+    assert compositions(train, requested, decoded, (*names, "Smiling")).seen == 0
+    everything = compositions(requested, requested, requested)
+    assert (everything.seen, everything.num_unseen) == (1, 0)
+    assert np.isnan(everything.unseen)
+
+
+def test_a_generator_that_snaps_to_known_faces_fails_on_new_ones(sample):
+    """It draws the training face most like the request."""
+    names = ("Eyeglasses", "Wearing_Hat", "Male", "Smiling")
+    columns = [column(name) for name in names]
+    train = without(sample[:10_000], "Eyeglasses", "Wearing_Hat")
+    requested = sample[10_000:]
+    known = np.unique(train[:, columns], axis=0)
+    distance = (requested[:, None, columns] != known).sum(axis=2)
+    decoded = requested.copy()
+    decoded[:, columns] = known[distance.argmin(axis=1)]
+    found = compositions(train, requested, decoded, names)
+    assert (found.seen, found.unseen) == (1, 0)
+    assert found.num_unseen == requested[:, columns[:2]].all(axis=1).sum() > 10
+
+
+# What is refused.
+
+
+def test_values_and_shapes_that_cannot_be_are_refused(law):
+    rows = law[:10]
+    with pytest.raises(ValueError, match=r"decoded has the shape \(0, 40\): one face or more"):
+        joint_scores(rows[:0], rows)
+    with pytest.raises(ValueError, match="law holds 255: 0"):
+        joint_scores(rows, np.full((2, 40), 255, np.uint8))
+    with pytest.raises(ValueError, match="9 decoded rows for 10 requests: one each"):
+        compositions(rows, rows, rows[:9])
+    with pytest.raises(ValueError, match=r"'Bold' is no attribute\. Did you mean 'Bald'"):
+        compositions(rows, rows, rows, ("Bold",))
