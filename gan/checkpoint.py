@@ -1,7 +1,10 @@
 """Checkpoints of the whole `TrainState`, with Orbax: save, restore, fall back."""
 
+import dataclasses
 import hashlib
+import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,37 @@ from gan.state import TrainState
 MISMATCHES = ("not compatible with the stored shape", "tree structures do not match")
 
 
+@dataclasses.dataclass(frozen=True)
+class Best:
+    """What the evaluation of a run found: it writes `best.json`, the training reads it."""
+
+    step: int | None = None  # The best checkpoint.
+    score: str | None = None  # By which score,
+    value: float | None = None
+    protocol: str | None = None  # of which protocol.
+    scoring: int | None = None  # Being scored right now, and perhaps better.
+
+
+def read_best(workdir: Path) -> Best:
+    """Empty where nothing has been scored, or the file is damaged: it is written anew."""
+    try:
+        return Best(**json.loads((workdir / "best.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return Best()
+
+
+@dataclasses.dataclass
+class Evaluated(policies.PreservationPolicy):
+    """Keeps the checkpoint that is best by its score, and the one that is being scored."""
+
+    workdir: Path
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        """For each checkpoint, whether it stays."""
+        best = read_best(self.workdir)
+        return [checkpoint.step in (best.step, best.scoring) for checkpoint in checkpoints]
+
+
 class Checkpoints:
     """The checkpoints of a workdir. Each step's folder holds `state` and, beside it, its digests.
 
@@ -27,14 +61,21 @@ class Checkpoints:
     def __init__(
         self, workdir: Path, *, keep: int = 1, keep_every: int = 1, read_only: bool = False
     ):
-        """Opens `workdir/checkpoints`, keeping the newest `keep` and each `keep_every`-th step."""
+        """Opens `workdir/checkpoints`.
+
+        Kept are the newest `keep`, each `keep_every`-th step, and the best by its score.
+        """
         self.folder = workdir / "checkpoints"
         options = ocp.CheckpointManagerOptions(
             read_only=read_only,
             create=not read_only,
             cleanup_tmp_directories=not read_only,
             preservation_policy=policies.AnyPreservationPolicy(
-                [policies.LatestN(keep), policies.EveryNSteps(keep_every)]
+                [
+                    policies.LatestN(keep),
+                    policies.EveryNSteps(keep_every),
+                    Evaluated(workdir),
+                ]
             ),
         )
         self._open = lambda: ocp.CheckpointManager(self.folder, options=options)

@@ -59,7 +59,7 @@ class MetricsWriter:
         self.seconds = rows[-1]["seconds"] if rows else 0.0
         self._file = self._path.open("a")
         self._board = None
-        if importlib.util.find_spec("tensorflow") and importlib.util.find_spec("tensorboard"):
+        if tensorboard_is_there():
             self._board = Board(workdir)
         else:
             log.info(
@@ -85,6 +85,11 @@ class MetricsWriter:
         """Shows a picture (uint8 [h w 3]) in TensorBoard."""
         if self._board:
             self._board.write("write_images", step, {name: image[None]})
+
+
+def tensorboard_is_there() -> bool:
+    """Whether its events can be written; found out without importing TensorFlow."""
+    return all(importlib.util.find_spec(name) for name in ("tensorflow", "tensorboard"))
 
 
 class Board:

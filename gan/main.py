@@ -22,14 +22,18 @@ from gan import config as settings
 from gan.config import Config, flatten, resolve, to_json
 from gan.errors import ConfigError, DataError, Diverged, Preempted, WorkdirInUse, nearest
 
-MODES = ("train", "prepare", "export", "evaluate", "sample")
+MODES = ("train", "prepare", "export", "evaluate", "compare", "sample")
 OURS = (ConfigError, DataError, Diverged, Preempted, WorkdirInUse)
 INTERNAL = 70
 MODES_OF = {  # Of options that do not go with every mode.
     "verify": ("train", "prepare"),
     "file_format": ("export",),
     "out": ("sample", "export"),
-    **dict.fromkeys(("attributes", "seeds", "individual", "size", "step"), ("sample",)),
+    "seeds": ("sample", "evaluate"),
+    **dict.fromkeys(("attributes", "individual", "size", "step"), ("sample",)),
+    "best": ("evaluate", "compare"),
+    **dict.fromkeys(("split", "num_images", "inception", "resize"), ("evaluate",)),
+    **dict.fromkeys(("images", "watch"), ("evaluate",)),
 }
 
 
@@ -40,9 +44,14 @@ def define_flags() -> flags.FlagValues:
         "config", None, "File in configs/; what follows a colon is its variant.", flag_values=values
     )
     text = {
-        "workdir": "Folder of the run.",
+        "workdir": "Folder of the run. evaluate, compare: or several, as 'runs/*'.",
         "attributes": 'sample: by name, as "Smiling=1,Male=0".',
-        "seeds": "sample: numbers and ranges, as 0-63,100; one picture each. Default: 0-63.",
+        "seeds": "sample: numbers and ranges, as 0-63,100; one picture each. Default: 0-63. "
+        "evaluate: one set of pictures each. Default: 0-2.",
+        "step": "sample: which checkpoint, a number or best. Default: the newest.",
+        "inception": "evaluate: file of FID's weights, .pth or .npz. Without it nothing is an FID.",
+        "images": "evaluate: folder or zip of anybody's pictures, to score beside --config's data.",
+        "best": "evaluate, compare: the score to choose by, as FD, FID, swd, control. Default: FD.",
         "out": "sample: the PNG to write, or folder with --individual. Default: in the workdir. "
         "export: the folder of TFDS data sets.",
         "file_format": "export: tfrecord or array_record. Default: tfrecord.",
@@ -51,11 +60,19 @@ def define_flags() -> flags.FlagValues:
         flags.DEFINE_string(name, None, meaning, flag_values=values)
     numbers = {
         "size": "sample: pixels to resize to. Default: as trained.",
-        "step": "sample: which checkpoint. Default: the newest.",
+        "num_images": "evaluate: of real and of generated pictures. Default: config.eval_images.",
     }
     for name, meaning in numbers.items():
         flags.DEFINE_integer(name, None, meaning, lower_bound=1, flag_values=values)
     flags.DEFINE_enum("mode", "train", MODES, "What to do.", flag_values=values)
+    for name, default, values_, meaning in (
+        ("split", "validation", ("train", "validation", "test"), "evaluate: the reals."),
+        ("resize", "legacy", ("legacy", "clean"), "evaluate: to Inception's size, as which FID."),
+    ):
+        flags.DEFINE_enum(name, default, values_, meaning, flag_values=values)
+    flags.DEFINE_bool(
+        "watch", False, "evaluate: beside a training, until it has ended.", flag_values=values
+    )
     flags.DEFINE_bool("individual", False, "sample: one PNG a seed.", flag_values=values)
     flags.DEFINE_bool(
         "verify",
@@ -115,8 +132,12 @@ def parse(argv: list[str]) -> flags.FlagValues:
 
 
 def _nearest_value(argv: list[str]) -> str:
-    modes = [argument.partition("=")[2] for argument in argv if argument.startswith("--mode=")]
-    return nearest(modes[-1], MODES) if modes and modes[-1] not in MODES else ""
+    values = define_flags()
+    for name, _, value in (argument.removeprefix("--").partition("=") for argument in argv[1:]):
+        known = getattr(values[name].parser, "enum_values", ()) if name in values else ()
+        if known and value not in known:
+            return nearest(value, known)
+    return ""
 
 
 def _config_file(argv: list[str]) -> str:
@@ -167,6 +188,9 @@ def run(argv: list[str]) -> None:
             raise ConfigError(
                 f"--{name} goes with --mode={' or '.join(modes)}, not --mode={values.mode}."
             )
+    if values.mode in ("evaluate", "compare") and values.workdir:
+        score(values)
+        return
     folder = Path(values.workdir).expanduser().absolute() if values.workdir else None
     if folder is None and values.mode not in ("prepare", "export"):
         raise ConfigError(f"--mode={values.mode} needs --workdir=FOLDER, the folder of the run.")
@@ -181,15 +205,12 @@ def run(argv: list[str]) -> None:
 
 def job(values: flags.FlagValues, folder: Path | None) -> None:
     """Does the mode's job. Imports come late, so `--help` and wrong options answer at once."""
-    from absl import logging
+    from gan import workdir
 
-    logging.set_verbosity(logging.ERROR)  # Orbax tells fifty lines a checkpoint.
-    from gan import logs, workdir
-
-    logs.to_terminal()
+    _quiet()
     config = values.config
-    if values.mode in ("evaluate", "sample") and config is not None:
-        raise ConfigError(f"--mode={values.mode} takes the workdir's configuration: no --config.")
+    if values.mode == "sample" and config is not None:
+        raise ConfigError("--mode=sample takes the workdir's configuration: no --config.")
     if config is None:
         config = workdir.read_config(folder)
     settings.validate(config)
@@ -215,10 +236,6 @@ def job(values: flags.FlagValues, folder: Path | None) -> None:
         from gan.train import train
 
         train(config, folder, verify=values.verify)
-    elif values.mode == "evaluate":
-        from gan.evaluate import evaluate
-
-        evaluate(folder)
     else:
         from gan.sample import parse_seeds, sample
 
@@ -232,6 +249,73 @@ def job(values: flags.FlagValues, folder: Path | None) -> None:
             size=values.size,
             individual=values.individual,
         )
+
+
+def score(values: flags.FlagValues) -> None:
+    """Evaluates or compares one or more runs."""
+    _quiet()
+    folders = expand(values.workdir)
+    if values.mode == "compare":
+        from gan.compare import compare
+
+        print(compare(folders, values.best))
+        return
+    if (values.config is None) != (values.images is None):
+        raise ConfigError(
+            "--images=FOLDER needs --config=FILE, which says what data to score it beside."
+            if values.images
+            else "--mode=evaluate takes the workdir's configuration: --config goes with --images."
+        )
+    inception = values.inception and Path(values.inception).expanduser().absolute()
+    if inception and not inception.is_file():
+        raise ConfigError(f"--inception={values.inception}: no such file.")
+    if values["resize"].present and not inception:
+        raise ConfigError("--resize is of pictures for Inception: it needs --inception=FILE.")
+    if values.dry_run:
+        print("Would evaluate " + ", ".join(map(str, folders)) + ".")
+        return
+    _start_jax(deterministic=False)
+    from gan.evaluate import Options, evaluate, evaluate_pictures
+    from gan.sample import parse_seeds
+
+    options = Options(
+        split=values.split,
+        num_images=values.num_images,
+        seeds=parse_seeds(values.seeds or "0-2"),
+        inception=inception or None,
+        resize=values.resize,
+        best=values.best,
+        watch=values.watch,
+    )
+    if values.images:
+        if len(folders) > 1:
+            raise ConfigError(f"--workdir={values.workdir}: --images needs a single folder.")
+        pictures = Path(values.images).expanduser().absolute()
+        settings.validate(values.config)
+        evaluate_pictures(pictures, values.config, folders[0], options)
+    else:
+        evaluate(folders, options)
+
+
+def expand(pattern: str) -> list[Path]:
+    """The folders that --workdir names: one, or all runs that match a pattern."""
+    path = Path(pattern).expanduser().absolute()
+    if path.exists() or not re.search(r"[*?\[]", pattern):
+        return [path]
+    found = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+    runs = [p for p in found if (p / "config.json").exists() or (p / "scores.jsonl").exists()]
+    if not runs:
+        raise ConfigError(f"--workdir={pattern}: no run matches ({len(found)} folders do).")
+    return runs
+
+
+def _quiet() -> None:
+    from absl import logging
+
+    logging.set_verbosity(logging.ERROR)  # Orbax tells fifty lines a checkpoint.
+    from gan import logs
+
+    logs.to_terminal()
 
 
 def _start_jax(deterministic: bool) -> None:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from gan import workdir
-from gan.checkpoint import Checkpoints
+from gan.checkpoint import Checkpoints, read_best
 from gan.config import Config
 from gan.data.attributes import AttributeTable
 from gan.errors import ConfigError
@@ -49,11 +49,11 @@ def sample(
     attributes: str,
     seeds: Sequence[int],
     out: Path,
-    step: int | None = None,
+    step: str | None = None,
     size: int | None = None,
     individual: bool = False,
 ) -> None:
-    """Draws a picture a seed from the newest checkpoint (or that at `step`) and writes PNG.
+    """Draws a picture a seed from the newest checkpoint (or `step`, a number or "best") as PNG.
 
     Same seed, same picture, whatever else is asked for. Attributes that are not named come from
     training images that agree with those that are. `out` is a grid, or with `individual` a folder.
@@ -92,17 +92,26 @@ def company(table: AttributeTable, named: dict[int, int], text: str) -> str:
     return f"{text}: none of {total:,} training images has this together: an extrapolation."
 
 
-def choose_step(steps: Sequence[int], step: int | None, folder: Path) -> int:
+def choose_step(steps: Sequence[int], wish: str | None, folder: Path) -> int:
     """The newest step, or the one asked for. Raises ConfigError where it is not there."""
     if not steps:
         raise ConfigError(
             f"--workdir={folder} has no checkpoint yet; wait for the first or train on."
         )
-    if step is not None and step not in steps:
+    if wish is None:
+        return steps[-1]
+    step = read_best(folder).step if wish == "best" else int(wish) if wish.isdecimal() else None
+    if wish == "best" and step is None:
         raise ConfigError(
-            f"--step={step} is not there; --workdir={folder} has steps {list(steps)}."
+            f"--step=best: no checkpoint is scored yet. First run python -m gan.main "
+            f"--mode=evaluate --workdir={folder}"
         )
-    return steps[-1] if step is None else step
+    if step not in steps:
+        found = f" (step {step})" if wish == "best" else ""
+        raise ConfigError(
+            f"--step={wish}{found} is not there; --workdir={folder} has steps {list(steps)}."
+        )
+    return step
 
 
 def parse_seeds(text: str) -> list[int]:

@@ -6,15 +6,17 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import UInt8
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Int, UInt8
 
 from gan.data.attributes import AttributeTable
 from gan.parallel import compiler_options
 from gan.pictures import grid, to_uint8
-from gan.state import Params
+from gan.state import Params, Variables
 from gan.step import Gan, calibrate, generate, latents
 
-CHUNK = 64  # Images a call, always: so a picture does not depend on what else is asked for.
+CHUNK = 64  # Images a device, always: so a picture does not depend on what else is asked for.
 CALIBRATION = 512  # Images whose statistics stand for all.
 COLUMNS = 8
 
@@ -30,21 +32,32 @@ class Sampler:
         self._calibrate = jax.jit(partial(calibrate, gan), compiler_options=options)
         self._generate = jax.jit(partial(generate, gan), compiler_options=options)
         self._latents = jax.jit(partial(latents, gan))
+        self._params: Params = None  # Given last, with
+        self._variables: Variables = {}  # the batch statistics that belong to them.
 
     def __call__(
-        self, params: Params, seeds: Sequence[int], attributes: UInt8[np.ndarray, "s a"]
+        self,
+        params: Params,
+        seeds: Sequence[int] | Int[np.ndarray, " s"],
+        attributes: UInt8[np.ndarray, "s a"],
     ) -> UInt8[np.ndarray, "s h w 3"]:
-        """One picture for each seed and row of attributes."""
-        params = jax.device_put(params, jax.local_devices()[0])
-        variables = self._calibrate(params, self._rows)
-        z = self._latents(jnp.asarray(np.asarray(seeds, np.uint32)))
+        """One picture for each seed and row of attributes, drawn by all local devices."""
+        if params is not self._params:
+            here = jax.device_put(params, jax.local_devices()[0])
+            self._params, self._variables = params, self._calibrate(here, self._rows)
+        # A few pictures are not worth a program for several devices.
+        devices = jax.local_devices()[: -(-len(seeds) // CHUNK)]
+        mesh = Mesh(np.array(devices), ("data",))
+        everywhere, by_rows = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
+        networks = jax.device_put((params, self._variables), everywhere)
+        num = CHUNK * len(devices)
+        z = np.asarray(self._latents(jnp.asarray(np.asarray(seeds, np.uint32))))
         chunks = []
-        for start in range(0, len(seeds), CHUNK):
-            part = slice(start, start + CHUNK)
-            pad = ((0, CHUNK - len(seeds[part])), (0, 0))
-            images = self._generate(
-                params, variables, jnp.pad(z[part], pad), np.pad(attributes[part], pad)
-            )
+        for start in range(0, len(seeds), num):
+            part = slice(start, start + num)
+            pad = ((0, num - len(seeds[part])), (0, 0))
+            inputs = jax.device_put((np.pad(z[part], pad), np.pad(attributes[part], pad)), by_rows)
+            images = self._generate(*networks, *inputs)
             chunks.append(to_uint8(images)[: len(seeds[part])])
         return np.concatenate(chunks)
 

@@ -9,8 +9,9 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -87,8 +88,8 @@ def check_same_run(config: Config, workdir: Path) -> None:
 
 def write_config(config: Config, workdir: Path) -> None:
     """Writes `config.json` and, for the record, `environment.json`."""
-    _replace(workdir / "config.json", to_json(config))
-    _replace(workdir / "environment.json", json.dumps(environment(), indent=2) + "\n")
+    write(workdir / "config.json", to_json(config).encode())
+    write_json(workdir / "environment.json", environment())
 
 
 def environment() -> dict[str, object]:
@@ -118,7 +119,23 @@ def _git_commit() -> str | None:
         return None
 
 
-def _replace(path: Path, text: str) -> None:
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """A JSON lines file, by step: all rows or, if killed, those that were there."""
+    by_step = sorted(rows, key=lambda row: (row["step"], str(row.get("protocol"))))
+    write(path, "".join(json.dumps(row) + "\n" for row in by_step).encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """For people as well."""
+    write(path, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def write(path: Path, data: bytes) -> None:
+    """The whole file or none."""
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with partial.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(partial, path)

@@ -17,8 +17,9 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 # `gan.state` is left out: JAX rebuilds its pytrees with leaves that are no arrays.
 CHECKED = [
-    *("augment", "checkpoint", "data", "evaluate", "losses", "metrics", "networks", "parallel"),
-    *("pictures", "sample", "sampler", "step", "train", "workdir"),
+    *("augment", "checkpoint", "compare", "data", "evaluate", "judge", "losses", "metrics"),
+    *("networks", "parallel", "pictures", "report", "report_figures", "report_page"),
+    *("results", "sample", "sampler", "step", "tables", "train", "workdir"),
 ]
 install_import_hook([f"gan.{name}" for name in CHECKED], "beartype.beartype")
 

@@ -84,13 +84,14 @@ def test_drawing(measured):
 def test_scoring(measured, faces_cache):
     result, printed = measured(
         evaluate,
-        *(TINY, "--size=32", "--width=4", "--pictures=8,16", "--rounds=1", "--checkpoints=2"),
-        *(f"--config.data.cache_dir={faces_cache}",),
+        *(TINY, "--size=32", "--width=4", "--pictures=16", "--features=40", "--feature_width=8"),
+        *("--checkpoints=2", f"--config.data.cache_dir={faces_cache}"),
     )
     assert result["job"]["images"] == 16
     assert len(result["job"]["later_seconds"]) == 1
-    assert list(result["alone"]["swd"]["seconds"]) == ["8", "16"]
+    assert set(result["alone"]) == {"16 pictures of 32 px", "40 x 8 features"}
     assert "each later one" in printed
+    assert "FD" in printed
 
 
 def test_growth_has_a_row_for_each_value():

@@ -11,11 +11,13 @@ FLOORS = [
     {"errors", "flops", "lazy", "state", "winograd"},
     {"config", "convolution"},
     {"losses", "augment", "parallel", "pictures", "networks"},
-    {"logs", "data", "metrics"},
-    {"checkpoint", "trace", "workdir"},
-    {"step"},
+    {"logs", "data"},
+    {"metrics"},
+    {"checkpoint", "results", "trace", "workdir"},
+    {"report_figures", "report_page", "report_words", "step", "tables"},
     {"sampler"},
-    {"sample", "train"},
+    {"compare", "report", "sample", "train"},
+    {"judge"},
     {"evaluate"},
     {"main"},
 ]
@@ -31,7 +33,7 @@ def imports(path: Path) -> set[str]:
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module == "gan":
-            names |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names} - {"__version__"}
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("gan."):
             names.add(node.module.split(".")[1])
         elif isinstance(node, ast.Import):

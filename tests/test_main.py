@@ -201,27 +201,6 @@ def test_a_combination_that_never_occurred_is_said_to_be_an_extrapolation(run, f
     assert "an extrapolation" in text
 
 
-def test_evaluate_scores_each_checkpoint_once(run, finished):
-    folder = finished[1]
-    assert run(f"--workdir={folder}", "--mode=evaluate")[0] == 0
-    path = folder / "scores.jsonl"
-    rows, written = read_rows(path), path.read_bytes()
-    assert [row["step"] for row in rows] == [2, 4]
-    for row in rows:
-        assert row["swd"] > row["swd_floor"] > 0
-        assert (row["images"], row["split"], row["crop"]) == (32, "validation", "none")
-    code, text = run(f"--workdir={folder}", "--mode=evaluate")
-    assert (code, path.read_bytes()) == (0, written)
-    assert "all scored" in text
-    # Killed in the middle of its second line: the first stays as it is, the second comes again.
-    path.write_bytes(written.splitlines(keepends=True)[0] + b'{"step": 4, "sw')
-    assert run(f"--workdir={folder}", "--mode=evaluate")[0] == 0
-    again = read_rows(path)
-    for row in (*rows, *again):
-        row.pop("seconds")
-    assert again == rows
-
-
 @pytest.mark.slow
 def test_a_deterministic_run_tells_xla_so(faces_cache, tmp_path):
     """In a process of its own: XLA reads its flags once, and stops it if one does not exist."""

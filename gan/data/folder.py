@@ -9,18 +9,22 @@ without the extension. Folders train, validation, test at the top are the splits
 of splits is split by hash.
 """
 
+import collections
 import functools
 import hashlib
 import logging
 import re
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import UInt8
 
 from gan.config import Data
 from gan.data.celeba_files import open_data
-from gan.data.decode import ANY_FORMAT
+from gan.data.decode import ANY_FORMAT, SQUARE, Recipe, square
 from gan.data.files import MAX_TEXT, Files, Folder, first_few, open_files
 from gan.data.folder_labels import Found, Labels, folders_of, read_labels
 from gan.data.source import SPLITS, Source, Split, hash_splits
@@ -63,6 +67,39 @@ def source(config: Data) -> Source:
         attribute_names=names,
         splits={name: lambda name=name: splits()[name] for name in SPLITS},
         formats=ANY_FORMAT,
+    )
+
+
+class Given(NamedTuple):
+    """All pictures of a folder in memory, by name, whatever their split."""
+
+    images: UInt8[np.ndarray, "n s s 3"]
+    attributes: UInt8[np.ndarray, "n a"]
+    names: tuple[str, ...]  # Of the attributes.
+    changes: dict[str, int]  # To how many was what done.
+
+
+def read_all(config: Data) -> Given:
+    """The pictures at `config.path`, cut to the largest square and brought to `image_size`.
+
+    ConfigError for a wrong setting, DataError for wrong files: none is left out.
+    """
+    there = source(config)
+    recipe = Recipe(config.image_size, SQUARE, config.resize, there.formats)
+    rows = []
+    for load in there.splits.values():
+        split = load()
+        read = lambda i, split=split: square(recipe, split.read(i), split.names[i])  # noqa: E731
+        with ThreadPoolExecutor() as pool:
+            done = pool.map(read, range(len(split.names)))
+            rows += zip(split.names, done, split.attributes, strict=True)
+    rows.sort(key=lambda row: row[0])
+    changes = collections.Counter(change for _, done, _ in rows for change in done.changes)
+    return Given(
+        np.stack([done.image for _, done, _ in rows]),
+        np.stack([attributes for *_, attributes in rows]),
+        there.attribute_names,
+        dict(changes),
     )
 
 

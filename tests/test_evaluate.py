@@ -1,0 +1,338 @@
+"""Scoring checkpoints and other people's pictures: what is compared, kept, shown and refused."""
+
+import dataclasses
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+import tiny
+
+from gan import evaluate as job
+from gan import judge, results
+from gan.checkpoint import Best, Checkpoints, read_best
+from gan.config import to_json
+from gan.errors import ConfigError, DataError
+from gan.evaluate import Options, evaluate, evaluate_pictures
+from gan.judge import Drawn
+from gan.logs import read_rows
+from gan.metrics import pixels
+from gan.pictures import write_png
+from gan.sample import Run
+from gan.sampler import Sampler
+from gan.train import train
+
+NUM = 40  # Pictures: no multiple of what is drawn at a time.
+OPTIONS = Options(num_images=NUM, seeds=(0, 1))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def less_work():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(judge, "LAW", 20_000)
+        patch.setattr(judge, "SWAPS", 1)  # And so 8 of each.
+        patch.setattr(pixels, "DIRECTIONS", 32)
+        patch.setattr(job, "tensorboard_is_there", lambda: False)
+        judge.law.cache_clear()
+        yield
+        judge.law.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def scored(finished, tmp_path_factory):
+    """A copy of the finished run, evaluated."""
+    folder = tmp_path_factory.mktemp("scored") / "run"
+    shutil.copytree(finished[1], folder)
+    (folder / "scores.jsonl").unlink(missing_ok=True)
+    evaluate([folder], OPTIONS)
+    return folder
+
+
+@pytest.fixture
+def copy(scored, tmp_path):
+    return shutil.copytree(scored, tmp_path / "copy")
+
+
+def value(row: dict, name: str, kind: str = "mean") -> float:
+    (found,) = (x for key, x in row["scores"].items() if name in (key, key.split("@")[0]))
+    return found[kind]
+
+
+def test_each_checkpoint_gets_a_row_that_says_all_that_it_depends_on(scored):
+    rows = read_rows(scored / "scores.jsonl")
+    assert [row["step"] for row in rows] == [2, 4]
+    for row in rows:
+        stamp = row["protocol"]
+        assert (stamp["images"], stamp["split"], stamp["crop"]) == (NUM, "validation", "none")
+        assert row["generated"]["seeds"] == [0, 1]
+        (extractor,) = stamp["extractors"]
+        assert extractor.startswith("attr@")
+        assert {name.partition("@")[2] for name in row["scores"]} == {"", extractor[5:]}
+        assert len(row["attributes"]) == 40
+        assert row["attributes"]["Smiling"]["swap"] is not None
+
+
+def test_a_generator_of_noise_is_far_above_every_floor(scored):
+    for row in read_rows(scored / "scores.jsonl"):
+        for name in ("swd", "FD-attr", "KD-attr", "MIND-attr"):
+            assert value(row, name) > 3 * max(value(row, name, "floor"), 0), name
+        assert value(row, "FJD-attr") >= value(row, "FD-attr")
+        assert value(row, "coverage-attr") < value(row, "coverage-attr", "floor")
+        assert value(row, "control-attr") < 0.5 < value(row, "control-attr", "floor")
+
+
+def test_what_is_shown_lies_beside_the_scores(scored):
+    for step in (2, 4):
+        shown = results.shown(scored, read_best(scored).protocol, step)
+        assert {path.name for path in shown.iterdir()} == {"samples.png", "nearest.png", "swap.npy"}
+        matrix = np.load(shown / "swap.npy")
+        assert matrix.shape == (40, 40)
+        assert 0 <= np.nanmin(matrix) <= np.nanmax(matrix) <= 1
+    report = (scored / "report.html").read_text()
+    assert "Wearing_Lipstick" in report
+
+
+@pytest.mark.slow
+def test_a_stopped_evaluation_ends_with_the_same_files(scored, copy):
+    whole = {name: (scored / name).read_bytes() for name in ("scores.jsonl", "best.json")}
+    path = copy / "scores.jsonl"
+    path.write_bytes(whole["scores.jsonl"].splitlines(keepends=True)[0] + b'{"step": 4, "sc')
+    (copy / "best.json").write_text(json.dumps({"scoring": 4}))
+    evaluate([copy], OPTIONS)
+    for name in whole:
+        assert (copy / name).read_bytes() == whole[name]
+
+
+def test_what_is_scored_is_not_scored_again(copy, monkeypatch):
+    written = (copy / "scores.jsonl").read_bytes()
+    monkeypatch.setattr(job, "judge_checkpoint", None)  # Nobody may call it.
+    evaluate([copy], OPTIONS)
+    assert (copy / "scores.jsonl").read_bytes() == written
+
+
+@pytest.mark.slow
+def test_another_protocol_gets_rows_of_its_own(copy):
+    evaluate([copy], dataclasses.replace(OPTIONS, num_images=20, split="test"))
+    rows = read_rows(copy / "scores.jsonl")
+    assert [row["step"] for row in rows] == [2, 2, 4, 4]
+    assert len({row["protocol"]["id"] for row in rows}) == 2
+    new = [row for row in rows if row["protocol"]["split"] == "test"]
+    assert [row["protocol"]["images"] for row in new] == [20, 20]
+    assert read_best(copy).protocol == new[0]["protocol"]["id"]
+
+
+@pytest.mark.slow
+def test_other_seeds_are_other_pictures_in_the_same_rows(copy):
+    before = read_rows(copy / "scores.jsonl")
+    evaluate([copy], dataclasses.replace(OPTIONS, seeds=(5,)))
+    rows = read_rows(copy / "scores.jsonl")
+    assert [row["step"] for row in rows] == [2, 4]
+    for row, old in zip(rows, before, strict=True):
+        assert row["protocol"] == old["protocol"]
+        assert value(row, "swd") != value(old, "swd")
+        assert value(row, "swd", "floor") == value(old, "swd", "floor")
+
+
+@pytest.mark.slow
+def test_the_training_split_has_no_floor_of_held_out_pictures(copy):
+    evaluate([copy], dataclasses.replace(OPTIONS, split="train"))
+    row = next(r for r in read_rows(copy / "scores.jsonl") if r["protocol"]["split"] == "train")
+    assert value(row, "FD-attr", "floor") > 0  # Of other training pictures.
+    assert value(row, "authenticity-attr", "floor") is None
+
+
+@pytest.mark.slow
+def test_the_moving_average_is_scored_and_not_the_raw_weights(copy, monkeypatch):
+    before = read_rows(copy / "scores.jsonl")
+    (copy / "scores.jsonl").unlink()
+    restore = Checkpoints.restore
+
+    def broken(self, like, step):
+        state = restore(self, like, step)
+        raw = jax.tree.map(lambda x: x * np.nan, state.generator.params)
+        return state.replace(generator=state.generator.replace(params=raw))
+
+    monkeypatch.setattr(Checkpoints, "restore", broken)
+    evaluate([copy], OPTIONS)
+    assert read_rows(copy / "scores.jsonl") == before
+
+
+def test_the_reference_is_every_chosen_picture_as_it_is_stored(scored):
+    run = Run.open(scored)
+    reals = job.Job(OPTIONS).reals(job.prepare(run.config.data), NUM, run.table.names)
+    store = reals.stores["validation"]
+    assert len(reals.held_out.images) == NUM == len(set(reals.rows))
+    np.testing.assert_array_equal(reals.held_out.images, store.images[reals.rows])
+    np.testing.assert_array_equal(reals.held_out.attributes, store.attributes[reals.rows])
+    for looks in reals.held_out.looks.values():
+        assert len(looks.features) == NUM
+
+
+def test_any_number_of_devices_draws_and_sees_the_same(scored, monkeypatch):
+    run = Run.open(scored)
+    with Checkpoints(scored, read_only=True) as checkpoints:
+        params = checkpoints.restore(run.like, 4).ema
+    rows = np.asarray(run.table.rows[:130])
+    several = Sampler(run.gan, run.table)(params, range(130), rows)
+    device = jax.local_devices()[0]
+    monkeypatch.setattr(jax, "local_devices", lambda: [device])
+    np.testing.assert_array_equal(Sampler(run.gan, run.table)(params, range(130), rows), several)
+
+
+@pytest.mark.slow
+def test_a_damaged_checkpoint_is_told_and_left_out(copy, caplog):
+    (copy / "scores.jsonl").unlink()
+    for path in (copy / "checkpoints" / "2").rglob("*"):
+        if path.is_file() and path.stat().st_size > 10_000:
+            data = bytearray(path.read_bytes())
+            data[len(data) // 2] ^= 255
+            path.write_bytes(data)
+    evaluate([copy], OPTIONS)
+    assert [row["step"] for row in read_rows(copy / "scores.jsonl")] == [4]
+    assert "Not scored" in caplog.text
+
+
+@pytest.mark.slow
+def test_of_several_runs_a_broken_one_does_not_stop_the_others(copy, tmp_path, caplog):
+    (copy / "scores.jsonl").unlink()
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "config.json").write_text("{")
+    with pytest.raises(DataError, match=r"broken.config\.json"):
+        evaluate([broken, copy], OPTIONS)
+    assert [row["step"] for row in read_rows(copy / "scores.jsonl")] == [2, 4]
+    assert "Left out" in caplog.text
+
+
+@pytest.mark.slow
+def test_a_watch_scores_what_comes_until_the_training_has_ended(
+    scored, faces_cache, tmp_path, monkeypatch
+):
+    config = tiny.get_config()
+    config.data.cache_dir = str(faces_cache)
+    naps = []
+
+    def sleep(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 2:  # At first there is not even a run.
+            train(dataclasses.replace(config, steps=2), tmp_path / "run")
+            (tmp_path / "run" / "config.json").write_text(to_json(config))
+        if len(naps) == 3:
+            train(config, tmp_path / "run")
+
+    monkeypatch.setattr(job.time, "sleep", sleep)
+    evaluate([tmp_path / "run"], dataclasses.replace(OPTIONS, watch=True))
+    assert len(naps) == 3
+    assert read_rows(tmp_path / "run" / "scores.jsonl") == read_rows(scored / "scores.jsonl")
+
+
+def test_the_best_checkpoint_is_kept_and_drawn_with(finished, copy, run, tmp_path):
+    state = finished[0]
+    best = read_best(copy)
+    assert (best.step in (2, 4), best.scoring) == (True, None)
+    (copy / "best.json").write_text(json.dumps(dataclasses.asdict(Best(step=2, scoring=4))))
+    with Checkpoints(copy, keep=1, keep_every=1000) as checkpoints:
+        for step in (6, 8, 10):
+            checkpoints.save(state, step)
+            checkpoints.wait()
+        assert checkpoints.steps() == [2, 4, 10]
+    out = f"--out={tmp_path / 'faces.png'}"
+    code, text = run(f"--workdir={copy}", "--mode=sample", "--step=best", "--seeds=0", out)
+    assert code == 0
+    assert "1 faces of step" in text
+    (copy / "best.json").unlink()
+    code, text = run(f"--workdir={copy}", "--mode=sample", "--step=best", "--seeds=0", out)
+    assert code == 64
+    assert "--mode=evaluate" in text
+
+
+@pytest.mark.slow
+def test_best_is_by_the_score_that_was_asked_for(copy):
+    rows = read_rows(copy / "scores.jsonl")
+    for name, sign in (("swd", 1), ("recall", -1), ("FJD-attr", 1)):
+        evaluate([copy], dataclasses.replace(OPTIONS, best=name))
+        values = {
+            row["step"]: sign
+            * next(x["mean"] for key, x in row["scores"].items() if key.startswith(name))
+            for row in rows
+        }
+        best = read_best(copy)
+        assert best.score.startswith(name)
+        assert values[best.step] == min(values.values())
+    evaluate([copy], OPTIONS)
+    assert read_best(copy).score.startswith("FJD-attr")  # As before.
+    with pytest.raises(ConfigError, match="no such score.*Did you mean 'recall'"):
+        evaluate([copy], dataclasses.replace(OPTIONS, best="recal"))
+
+
+def test_other_peoples_pictures_get_the_scores_of_the_same_pictures(scored, tmp_path):
+    """Lossless files with the attributes in a CSV: the round trip changes no digit."""
+    run = Run.open(scored)
+    reals = job.Job(OPTIONS).reals(job.prepare(run.config.data), NUM, run.table.names)
+    with Checkpoints(scored, read_only=True) as checkpoints:
+        params = checkpoints.restore(run.like, 4).ema
+    drawn = Drawn(run, Sampler(run.gan, run.table), params, reals, (0, 1))
+    lines = ["picture," + ",".join(run.table.names)]
+    for part, (images, attributes) in enumerate(drawn.sets()):
+        for i, (image, row) in enumerate(zip(images, attributes, strict=True)):
+            write_png(tmp_path / "pictures" / f"{part}_{i:03d}.png", image)
+            lines.append(f"{part}_{i:03d}.png," + ",".join(map(str, row)))
+    (tmp_path / "pictures" / "labels.csv").write_text("\n".join(lines))
+    evaluate_pictures(tmp_path / "pictures", run.config, tmp_path / "theirs", OPTIONS)
+    (theirs,) = read_rows(tmp_path / "theirs" / "scores.jsonl")
+    ours = read_rows(scored / "scores.jsonl")[-1]
+    assert theirs["protocol"] == ours["protocol"]
+    assert theirs["generated"]["sets"] == 2
+    for name, found in theirs["scores"].items():
+        assert found == ours["scores"][name], name
+    assert {"swd", "FJD"} <= {name.partition("-")[0] for name in theirs["scores"]}
+    with pytest.raises(ConfigError, match="holds a run of its own"):
+        evaluate_pictures(tmp_path / "pictures", run.config, scored, OPTIONS)
+
+
+def test_pictures_without_labels_are_compared_as_pictures(scored, tmp_path):
+    run = Run.open(scored)
+    rng = np.random.default_rng(0)
+    for i in range(50):
+        write_png(tmp_path / "noise" / f"{i}.png", rng.integers(0, 256, (48, 48, 3), np.uint8))
+    evaluate_pictures(tmp_path / "noise", run.config, tmp_path / "theirs", OPTIONS)
+    (row,) = read_rows(tmp_path / "theirs" / "scores.jsonl")
+    assert row["attributes"] == {}
+    assert row["protocol"] == read_rows(scored / "scores.jsonl")[0]["protocol"]
+    assert value(row, "swd") > 3 * value(row, "swd", "floor")
+    assert not any(name.startswith(("FJD", "control")) for name in row["scores"])
+
+
+USAGE = {
+    ("--images=x",): "--images=FOLDER needs --config=FILE",
+    ("--config=tests/tiny.py",): "--config goes with --images",
+    ("--inception=nowhere.pth",): "--inception=nowhere.pth: no such file",
+    ("--resize=clean",): "needs --inception=FILE",
+    ("--resize=cleen",): "Did you mean 'clean'?",
+    ("--split=tests",): "Did you mean 'test'?",
+    ("--seeds=a",): "--seeds=a",
+    ("--num_images=0",): "num_images",
+    ("--num_images=3",): "at least 6",
+}
+
+
+@pytest.mark.parametrize("wish", USAGE, ids=str)
+def test_a_wrong_command_is_named(run, scored, wish):
+    code, text = run(f"--workdir={scored}", "--mode=evaluate", *wish)
+    assert code == 64
+    assert USAGE[wish] in text
+
+
+def test_runs_are_found_by_a_pattern_and_compared(run, scored, tmp_path):
+    for name in ("one", "two"):
+        shutil.copytree(scored, tmp_path / "runs" / name)
+    (tmp_path / "runs" / "notes").mkdir()
+    code, text = run(f"--workdir={tmp_path}/runs/*", "--mode=compare")
+    assert code == 0
+    assert "one" in text
+    assert "two" in text
+    assert "notes" not in text
+    code, text = run(f"--workdir={tmp_path}/other/*", "--mode=compare")
+    assert code == 64
+    assert "no run matches" in text
