@@ -91,7 +91,7 @@ def _group(protocol: str, runs: Runs, wanted: str | None) -> str:
     ]
     if any(place.endswith("=") for place in places):
         lines.append("= ties: nearer than twice the spread over evaluation seeds (not training's).")
-    if split != "test" and any(len(rows) > 1 for rows in runs.values()):
+    if any(len(rows) > 1 for rows in runs.values()):
         lines.append(
             f"The best of several checkpoints, chosen and shown on the {split} split, looks better "
             "than it is."

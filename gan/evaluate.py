@@ -4,12 +4,13 @@ A row of `scores.jsonl` depends on a checkpoint and a protocol alone, so an eval
 stopped ends with the file of one that was not.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import io
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from gan import results, tables, workdir
 from gan.checkpoint import Best, Checkpoints, read_best
 from gan.config import Config
 from gan.data.attributes import AttributeTable
-from gan.data.folder import read_all
+from gan.data.folder import Given, read_all
 from gan.data.prepare import prepare
 from gan.data.store import Store, open_store
 from gan.errors import ConfigError, DataError, WorkdirInUse
@@ -27,33 +28,40 @@ from gan.logs import Board, log, read_rows, tensorboard_is_there
 from gan.metrics.attribute_network import attribute_network
 from gan.metrics.features import Extractor, by_attributes, by_inception
 from gan.metrics.reals import Reals
-from gan.metrics.scores import find
+from gan.metrics.scores import better, find
 from gan.pictures import grid, write_png
 from gan.report import write_report
-from gan.sample import Run
+from gan.sample import MAX_SEED, Run, choose_step
 from gan.sampler import AttributeGrid, Sampler
 
-ENOUGH = 2_048  # Pictures, for a covariance of Inception's features that is not singular.
 WAIT = 20.0  # Seconds between two looks at a running training.
+SHOWN = 64  # Pictures of a folder, in the report.
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What the command line chooses."""
+    """What the command line chooses. Raises ConfigError for what cannot be."""
 
     split: str = "validation"  # The reals that are compared with, and whose attributes are asked.
     num_images: int | None = None  # Of either kind; None: as the run's configuration says.
     seeds: Sequence[int] = (0, 1, 2)  # Each another set of generated pictures.
     inception: Path | None = None  # Weights; without them nothing is called FID.
     resize: str = "legacy"  # For Inception.
-    best: str | None = None  # The score that chooses `best`; None: as before, else FD or swd.
+    step: str | None = None  # The only checkpoint to score, a number or "best"; None: all.
+    best: str | None = None  # The score that chooses `best`; None: as before, else FD.
     watch: bool = False  # Go on until the training has ended.
+
+    def __post_init__(self) -> None:
+        if self.best:
+            better(self.best)
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ConfigError(f"--seeds={[*self.seeds]}: one is there twice, which is no evidence.")
 
 
 def evaluate(folders: Sequence[Path], options: Options) -> None:
     """Scores every checkpoint of the runs that has no row of this protocol, and reports.
 
-    One line a checkpoint is appended to `scores.jsonl`. Of several runs one that cannot be scored
+    One line a checkpoint is written to `scores.jsonl`. Of several runs one that cannot be scored
     is told and left out, and its error raised at the end.
     """
     job = Job(options)
@@ -70,7 +78,7 @@ def evaluate(folders: Sequence[Path], options: Options) -> None:
                 log.error("%s Left out.", error)
                 failed[folder] = error
                 waiting.remove(folder)
-        if waiting and options.watch:
+        if waiting:
             time.sleep(WAIT)
     for error in failed.values():
         raise error
@@ -80,46 +88,54 @@ def evaluate_pictures(pictures: Path, config: Config, folder: Path, options: Opt
     """Scores the pictures in a folder (or zip), whoever drew them, beside the configured data.
 
     `folder` gets what the folder of a run gets, with one row of step 0. A CSV with the pictures
-    says what attributes they were asked to have. Raises ConfigError where `folder` holds a run.
+    says what attributes they were asked to have. Raises ConfigError where `folder` holds a run, or
+    scores of other pictures.
     """
     if (folder / "config.json").exists():
         raise ConfigError(
             f"--workdir={folder} holds a run of its own; name another folder for the scores of "
             f"--images={pictures}."
         )
-    given = read_all(dataclasses.replace(config.data, source="folder", path=str(pictures)))
+    data = dataclasses.replace(config.data, source="folder", path=str(pictures))
+    given = read_all(dataclasses.replace(data, labels=None, attributes=None, on_bad="error"))
+    digest = hashlib.sha256(given.images.tobytes()).hexdigest()[:16]
+    kept, path = read_rows(folder / "scores.jsonl"), folder / "scores.jsonl"
+    if any(row.get("generated", {}).get("digest", digest) != digest for row in kept):
+        raise ConfigError(
+            f"--workdir={folder} holds the scores of other pictures than --images={pictures}; name "
+            "another folder."
+        )
     with workdir.lock(folder, ".evaluate.lock"):
-        wanted = options.num_images or config.eval_images
-        options = dataclasses.replace(options, num_images=min(wanted, len(given.images)))
-        job = Job(options)
+        num = min(options.num_images or config.eval_images, len(given.images))
         stores = prepare(config.data)
         names = [name for name in stores["train"].attribute_names if name in given.names]
-        reals = job.reals(stores, config.eval_images, tuple(names))
-        num = min(len(options.seeds), len(given.images) // reals.num)
-        asked = given.attributes[:, [given.names.index(name) for name in names]]
-
-        def sets() -> Sets:
-            for part in range(num):
-                rows = slice(part * reals.num, (part + 1) * reals.num)
-                yield given.images[rows], asked[rows] if names else None
-
-        row, last = judge(reals, sets())
-        shown = {"samples.png": grid(last.images[:64], 8)}
+        reals = Job(options).reals(stores, num, tuple(names))
+        sets = min(len(options.seeds), len(given.images) // reals.num)
+        row, last = judge(reals, parts(given, names, reals.num, sets))
+        shown = {"samples.png": grid(last.images[:SHOWN], 8)}
         if reals.by_attributes:
             shown["nearest.png"] = nearest_pairs(reals, last)
-        show(results.shown(folder, protocol(reals)["id"], 0), shown)
         stamp = {
             "pictures": pictures.name,
-            "digest": hashlib.sha256(given.images.tobytes()).hexdigest()[:16],
+            "digest": digest,
             "changes": given.changes,
             "labels": "given with the pictures" if names else "none",
-            "sets": num,
+            "sets": sets,
         }
         row = {"step": 0} | row | {"generated": stamp, "protocol": protocol(reals)}
-        kept = read_rows(folder / "scores.jsonl")
-        rows = [r for r in kept if r.get("protocol") != row["protocol"]] + [row]
-        workdir.write_rows(folder / "scores.jsonl", rows)
-        conclude(folder, rows, row["protocol"]["id"], options.best)
+        show(results.shown(folder, row["protocol"]["id"], 0), shown)
+        rows = replace(kept, row)
+        workdir.write_rows(path, rows)
+        choose(folder, rows, row["protocol"]["id"], options.best, steps=[0])
+        conclude(folder, rows, row["protocol"]["id"])
+
+
+def parts(given: Given, names: Sequence[str], num: int, sets: int) -> Sets:
+    """Sets of `num` pictures with what was asked, at random: files may be sorted by class."""
+    rows = np.random.default_rng(0).permutation(len(given.images))[: num * sets]
+    asked = given.attributes[:, [given.names.index(name) for name in names]]
+    for part in np.split(rows, sets):
+        yield given.images[part], asked[part] if names else None
 
 
 class Job:
@@ -128,91 +144,121 @@ class Job:
     def __init__(self, options: Options):
         """Nothing is read yet."""
         self.options = options
+        self._stores: dict[str, dict[str, Store]] = {}  # By the data's configuration.
         self._reals: dict[tuple, Reals] = {}
-        self._bad: set[tuple[Path, int]] = set()  # Checkpoints that cannot be read.
+        self._bad: dict[tuple[Path, int], DataError] = {}  # Checkpoints that cannot be read.
+        self._told: set[Path] = set()  # That they are waited for.
+        self._concluded: set[Path] = set()
 
     def run(self, folder: Path) -> bool:
         """Scores what there is to score; whether the training of this run has ended."""
         if self.options.watch and not (folder / "config.json").exists():
-            return False
+            return self._wait(folder, "a run")
         run = Run.open(folder)
         with (
             workdir.lock(folder, ".evaluate.lock"),
             Checkpoints(folder, read_only=True) as checkpoints,
         ):
             steps = checkpoints.steps()
-            ended = bool(steps) and steps[-1] >= run.config.steps
-            if not steps and not self.options.watch:
-                raise ConfigError(f"--workdir={folder} has no checkpoint yet; train on.")
-            if steps:
-                self._score(folder, run, checkpoints, steps)
-        return ended
+            if not steps and self.options.watch:
+                return self._wait(folder, "a checkpoint")
+            if self.options.step or not steps:
+                steps = [choose_step(steps, self.options.step, folder)]
+            self._score(folder, run, checkpoints, steps)
+            return steps[-1] >= run.config.steps
+
+    def _wait(self, folder: Path, what: str) -> bool:
+        if folder not in self._told:
+            log.info("Waiting for %s in %s (Ctrl-C ends it).", what, folder)
+            self._told.add(folder)
+        return False
 
     def _score(
         self, folder: Path, run: Run, checkpoints: Checkpoints, steps: Sequence[int]
     ) -> None:
-        """Every step without a row of this protocol."""
-        stores = prepare(run.config.data)
+        """Each of the steps that has no row of this protocol and these seeds."""
+        reals = self._reals_of(run, folder)
+        path, stamp = folder / "scores.jsonl", protocol(reals)
+        rows, seeds = read_rows(path), [*self.options.seeds]
+        if (max(seeds) + 1) * reals.num > MAX_SEED:
+            raise ConfigError(
+                f"--seeds={max(seeds)}: at most {MAX_SEED // reals.num - 1:,}, as each stands for "
+                f"{reals.num:,} latents."
+            )
+        scored = {
+            row["step"]
+            for row in rows
+            if row.get("protocol") == stamp and row["generated"].get("seeds") == seeds
+        }
+        todo = [s for s in steps if s not in scored and (folder, s) not in self._bad]
+        if not todo and folder in self._concluded:
+            return
+        with contextlib.ExitStack() as stack:
+            board = None
+            if todo and tensorboard_is_there():
+                board = Board(folder / "evaluation" / stamp["id"])
+                stack.callback(board.close)
+            sampler = Sampler(run.gan, run.table)
+            sheet = AttributeGrid(sampler, run.table) if todo else None
+            for step in todo:
+                begin = time.monotonic()
+                with held(folder, step):
+                    try:
+                        params = checkpoints.restore(run.like, step).ema
+                    except DataError as error:
+                        if (checkpoints.folder / str(step)).exists():
+                            log.warning("%s Not scored.", error)
+                        self._bad[folder, step] = error  # Or deleted by the training meanwhile.
+                        continue
+                    row, shown = judge_checkpoint(reals, Drawn(run, sampler, params, reals, seeds))
+                    where = results.shown(folder, stamp["id"], step)
+                    show(where, shown | {"samples.png": sheet(params)})
+                    row = {"step": step} | row
+                    rows = replace(rows, row)
+                    workdir.write_rows(path, rows)
+                    if read_best(folder).protocol in (None, stamp["id"]):
+                        self._choose(folder, rows, stamp["id"], checkpoints)
+                if board:
+                    scalars = {n: x["mean"] for n, x in row["scores"].items()}
+                    known = {n: x for n, x in scalars.items() if x is not None}
+                    board.write("write_scalars", step, known)
+                seconds = time.monotonic() - begin
+                log.info("step %d, %.1f s: %s", step, seconds, tables.brief(row))
+        if stamp["id"] not in results.by_protocol(rows):
+            if not self.options.watch:
+                raise next(error for (where, _), error in self._bad.items() if where == folder)
+            return
+        if not todo:
+            log.info("%d checkpoints, all scored: %s", len(steps), path)
+        # Only now: of another protocol, the best so far stays until all are scored by this one.
+        self._choose(folder, rows, stamp["id"], checkpoints)
+        conclude(folder, rows, stamp["id"])
+        self._concluded.add(folder)
+
+    def _choose(
+        self, folder: Path, rows: Sequence[Row], protocol_id: str, checkpoints: Checkpoints
+    ) -> None:
+        """On the test split nothing is chosen: it would no longer be one."""
+        if self.options.split != "test" and not self.options.step:
+            choose(folder, rows, protocol_id, self.options.best, checkpoints.steps())
+
+    def _reals_of(self, run: Run, folder: Path) -> Reals:
+        key = repr(run.config.data)
+        if key not in self._stores:
+            self._stores[key] = prepare(run.config.data)
+        stores = self._stores[key]
         if not run.table.same_data(AttributeTable.of(stores["train"])):
             raise ConfigError(
                 f"--workdir={folder} was trained on other data than config.data.path holds now: "
                 "its scores would not compare. Bring the old files back."
             )
-        reals = self.reals(stores, run.config.eval_images, run.table.names)
-        path, stamp = folder / "scores.jsonl", protocol(reals)
-        rows = read_rows(path)
-        seeds = [*self.options.seeds]
-        same = [r for r in rows if r.get("protocol") == stamp]
-        scored = {r["step"] for r in same if r["generated"].get("seeds") == seeds}
-        todo = [s for s in steps if s not in scored and (folder, s) not in self._bad]
-        if not todo:
-            if not self.options.watch:
-                log.info("%d checkpoints, all scored: %s", len(steps), path)
-                conclude(folder, rows, stamp["id"], self.options.best)
-            return
-        sampler = Sampler(run.gan, run.table)
-        sheet = AttributeGrid(sampler, run.table)
-        board = Board(folder / "evaluation") if tensorboard_is_there() else None
-        for step in todo:
-            begin = time.monotonic()
-            best = dataclasses.replace(read_best(folder), scoring=step)
-            workdir.write_json(folder / "best.json", dataclasses.asdict(best))
-            try:
-                params = checkpoints.restore(run.like, step).ema
-            except DataError as error:
-                self._bad.add((folder, step))
-                if step in checkpoints.steps() or (checkpoints.folder / str(step)).exists():
-                    log.warning("%s Not scored.", error)
-                continue  # Else the training deleted it in the meantime.
-            drawn = Drawn(run, sampler, params, reals, self.options.seeds)
-            row, shown = judge_checkpoint(reals, drawn)
-            row = {"step": step} | row
-            where = results.shown(folder, stamp["id"], step)
-            show(where, shown | {"samples.png": sheet(params)})
-            # In place of one with other seeds.
-            rows = [r for r in rows if (r["step"], r.get("protocol")) != (step, stamp)] + [row]
-            workdir.write_rows(path, rows)
-            if board:
-                board.write("write_scalars", step, scalars(row))
-            best = choose(folder, rows, stamp["id"], self.options.best)
-            mark = " (the best so far)" if best.step == step else ""
-            seconds = time.monotonic() - begin
-            log.info("step %d, %.1f s: %s%s", step, seconds, tables.brief(row), mark)
-        if board:
-            board.close()
-        conclude(folder, rows, stamp["id"], self.options.best)
+        num = self.options.num_images or run.config.eval_images
+        return self.reals(stores, num, run.table.names)
 
     def reals(self, stores: Mapping[str, Store], num: int, names: tuple[str, ...]) -> Reals:
         """Those of one data set, the same ones for all runs on it."""
-        num = self.options.num_images or num
         key = (stores["train"].path, stores["train"].digest, num, names)
         if key not in self._reals:
-            if self._inception and num < ENOUGH:
-                log.warning(
-                    "%d pictures are few for a distance of Inception's features: its bias falls as "
-                    "1 / n. %d are the least that are compared at all.",
-                    *(num, ENOUGH),
-                )
             self._reals[key] = Reals(
                 stores=stores,
                 split=self.options.split,
@@ -238,9 +284,52 @@ class Job:
         return by_attributes(network), network.names
 
 
-def scalars(row: dict) -> dict[str, float]:
-    """For TensorBoard."""
-    return {n: v["mean"] for n, v in row["scores"].items() if v["mean"] is not None}
+@contextlib.contextmanager
+def held(folder: Path, step: int) -> Iterator[None]:
+    """Keeps the training from deleting a checkpoint while it is scored: it may be the best."""
+    write_best(folder, dataclasses.replace(read_best(folder), scoring=step))
+    try:
+        yield
+    finally:
+        write_best(folder, dataclasses.replace(read_best(folder), scoring=None))
+
+
+def write_best(folder: Path, best: Best) -> None:
+    """For the training, `--step=best` and the report."""
+    workdir.write_json(folder / "best.json", dataclasses.asdict(best))
+
+
+def replace(rows: Sequence[Row], row: Row) -> list[Row]:
+    """With `row` in place of one of the same step and protocol, if there is one."""
+    same = (row["step"], row["protocol"])
+    return [x for x in rows if (x["step"], x.get("protocol")) != same] + [row]
+
+
+def choose(
+    folder: Path, rows: Sequence[Row], protocol_id: str, wish: str | None, steps: Sequence[int]
+) -> None:
+    """Records the best of the checkpoints that are there, by the wished score if it is given.
+
+    Raises ConfigError where no row has that score.
+    """
+    rows = [row for row in results.by_protocol(rows)[protocol_id] if row["step"] in steps]
+    known = [n for n in results.names(rows) if any(results.score(r, n) is not None for r in rows)]
+    before = read_best(folder)
+    name = find(wish, known) if wish else results.pick(before.score or "", known)
+    name = name or results.default_name(rows)
+    if row := results.best_row(rows, name):
+        best = Best(row["step"], name, results.score(row, name), protocol_id, before.scoring)
+        write_best(folder, best)
+
+
+def conclude(folder: Path, rows: Sequence[Row], protocol_id: str) -> None:
+    """The tables on the terminal, and `report.html`."""
+    rows, best = results.by_protocol(rows)[protocol_id], results.read_best(folder)
+    log.info("%s", tables.score_table(rows, best))
+    row = next((row for row in rows if best and row["step"] == best["step"]), rows[-1])
+    if row["attributes"]:
+        log.info("Step %d:\n%s", row["step"], tables.attribute_table(row))
+    log.info("Report: %s", write_report(folder, protocol_id))
 
 
 def show(folder: Path, shown: Mapping[str, np.ndarray]) -> None:
@@ -252,27 +341,3 @@ def show(folder: Path, shown: Mapping[str, np.ndarray]) -> None:
             buffer = io.BytesIO()
             np.save(buffer, array, allow_pickle=False)
             workdir.write(folder / name, buffer.getvalue())
-
-
-def choose(folder: Path, rows: Sequence[Row], protocol_id: str, wish: str | None) -> Best:
-    """Records the best checkpoint by the wished score, which the training then never deletes."""
-    rows = results.by_protocol(rows)[protocol_id]
-    there = results.names(rows)
-    name = results.pick(wish or read_best(folder).score or "", there) or results.default_name(rows)
-    if wish:
-        name = find(wish, there)
-    row = results.best_row(rows, name)
-    best = Best(row["step"], name, results.score(row, name), protocol_id)
-    workdir.write_json(folder / "best.json", dataclasses.asdict(best))
-    return best
-
-
-def conclude(folder: Path, rows: Sequence[Row], protocol_id: str, wish: str | None) -> None:
-    """The tables on the terminal, `best.json` and `report.html`."""
-    best = choose(folder, rows, protocol_id, wish)
-    rows = results.by_protocol(rows)[protocol_id]
-    log.info("%s", tables.score_table(rows, dataclasses.asdict(best)))
-    row = next(row for row in rows if row["step"] == best.step)
-    if row["attributes"]:
-        log.info("Step %d:\n%s", best.step, tables.attribute_table(row))
-    log.info("Report: %s", write_report(folder, protocol_id))

@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from gan import __version__
 from gan.data import faces
 from gan.metrics import conditional, rendered
-from gan.metrics.reals import Reals, Seen, number
+from gan.metrics.reals import Reals, Seen, number, spread
 from gan.metrics.scores import Scores, named
 from gan.pictures import grid
 from gan.sample import Run
@@ -45,6 +45,11 @@ class Drawn:
         self._run, self._reals, self._seeds = run, reals, seeds
         self._asked = reals.held_out.attributes
 
+    @property
+    def varying(self) -> list[int]:
+        """Columns of the attributes that a request can change."""
+        return self._run.table.varying
+
     def sets(self) -> Sets:
         """Pictures and what was asked of them, for each evaluation seed."""
         num = self._reals.num
@@ -62,8 +67,9 @@ class Drawn:
 
     def swaps(self) -> tuple[conditional.Swaps, list[int]]:
         """Each attribute that varies asked for in another way, all else kept; their columns."""
-        columns = self._run.table.varying
-        asked = self._asked[: max(LEAST_SWAPS, SWAPS // len(columns))]
+        columns = self.varying
+        num = min(len(self._asked), max(LEAST_SWAPS, SWAPS // len(columns)))
+        asked = self._asked[spread(len(self._asked), num)]
         requests = np.tile(asked, (1 + len(columns), 1, 1))
         for variant, column in zip(requests[1:], columns, strict=True):
             variant[:, column] ^= 1
@@ -118,7 +124,8 @@ def judge_checkpoint(reals: Reals, drawn: Drawn) -> tuple[Row, dict[str, np.ndar
     """A row without its step; and what is to be shown beside it, by the name of its file."""
     row, last = judge(reals, drawn.sets())
     shown = {"nearest.png": nearest_pairs(reals, last)} if reals.by_attributes else {}
-    if row["attributes"]:
+    # Of classes, one asked for in another way is no class, or two.
+    if row["attributes"] and drawn.varying and not reals.has_classes:
         swaps, columns = drawn.swaps()
         names = [reals.names[column] for column in columns]
         for name, success in zip(names, swaps.success, strict=True):
@@ -127,8 +134,8 @@ def judge_checkpoint(reals: Reals, drawn: Drawn) -> tuple[Row, dict[str, np.ndar
         matrix[np.ix_(columns, columns)] = swaps.moved
         shown["swap.npy"] = matrix
         _add(row, reals, {"swap": (swaps.mean_success, np.nan), "leakage": (swaps.leakage, np.nan)})
-        if reals.drawn and reals.names == tuple(faces.ATTRIBUTES):
-            _add(row, reals, drawn.truth())
+    if row["attributes"] and reals.drawn and reals.names == tuple(faces.ATTRIBUTES):
+        _add(row, reals, drawn.truth())
     return row | {"generated": drawn.stamp(), "protocol": protocol(reals)}, shown
 
 
@@ -136,13 +143,15 @@ def protocol(reals: Reals) -> dict:
     """All that numbers depend on besides the pictures they are of: unlike ones never compare."""
     train, split = reals.stores["train"], reals.stores[reals.split]
     # Where nothing is asked for, it does not matter how much could have been.
-    some = reals.names and set(reals.names) != set(train.attribute_names)
+    known = reals.by_attributes[1] if reals.by_attributes else train.attribute_names
+    some = reals.names and set(reals.names) != set(known)
     attributes = hashlib.sha256(",".join(reals.names).encode()).hexdigest()[:8] if some else "all"
     stamp = {
         "version": VERSION,
         "data": f"{train.source} {train.digest[:12]}",
         "split": reals.split,
         "reals": split.digest[:12],
+        "floors": reals.other_split,
         "images": reals.num,
         "image_size": train.image_size,
         "crop": train.crop,

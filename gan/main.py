@@ -30,7 +30,8 @@ MODES_OF = {  # Of options that do not go with every mode.
     "file_format": ("export",),
     "out": ("sample", "export"),
     "seeds": ("sample", "evaluate"),
-    **dict.fromkeys(("attributes", "individual", "size", "step"), ("sample",)),
+    "step": ("sample", "evaluate"),
+    **dict.fromkeys(("attributes", "individual", "size"), ("sample",)),
     "best": ("evaluate", "compare"),
     **dict.fromkeys(("split", "num_images", "inception", "resize"), ("evaluate",)),
     **dict.fromkeys(("images", "watch"), ("evaluate",)),
@@ -48,7 +49,7 @@ def define_flags() -> flags.FlagValues:
         "attributes": 'sample: by name, as "Smiling=1,Male=0".',
         "seeds": "sample: numbers and ranges, as 0-63,100; one picture each. Default: 0-63. "
         "evaluate: one set of pictures each. Default: 0-2.",
-        "step": "sample: which checkpoint, a number or best. Default: the newest.",
+        "step": "sample, evaluate: which checkpoint, a number or best. Default: the newest; all.",
         "inception": "evaluate: file of FID's weights, .pth or .npz. Without it nothing is an FID.",
         "images": "evaluate: folder or zip of anybody's pictures, to score beside --config's data.",
         "best": "evaluate, compare: the score to choose by, as FD, FID, swd, control. Default: FD.",
@@ -254,8 +255,10 @@ def job(values: flags.FlagValues, folder: Path | None) -> None:
 def score(values: flags.FlagValues) -> None:
     """Evaluates or compares one or more runs."""
     _quiet()
-    folders = expand(values.workdir)
+    folders = expand(values.workdir, values.mode)
     if values.mode == "compare":
+        if values.config is not None:
+            raise ConfigError("--mode=compare reads the scores of the runs: no --config.")
         from gan.compare import compare
 
         print(compare(folders, values.best))
@@ -266,15 +269,19 @@ def score(values: flags.FlagValues) -> None:
             if values.images
             else "--mode=evaluate takes the workdir's configuration: --config goes with --images."
         )
+    if values.images:
+        for name in ("watch", "step", "seeds"):
+            if values[name].present:
+                raise ConfigError(f"--{name} is of a run: it does not go with --images.")
+        if len(folders) > 1:
+            raise ConfigError(f"--workdir={values.workdir}: --images needs a single folder.")
+        settings.validate(values.config)
     inception = values.inception and Path(values.inception).expanduser().absolute()
     if inception and not inception.is_file():
         raise ConfigError(f"--inception={values.inception}: no such file.")
     if values["resize"].present and not inception:
         raise ConfigError("--resize is of pictures for Inception: it needs --inception=FILE.")
-    if values.dry_run:
-        print("Would evaluate " + ", ".join(map(str, folders)) + ".")
-        return
-    _start_jax(deterministic=False)
+    from gan import workdir
     from gan.evaluate import Options, evaluate, evaluate_pictures
     from gan.sample import parse_seeds
 
@@ -284,26 +291,34 @@ def score(values: flags.FlagValues) -> None:
         seeds=parse_seeds(values.seeds or "0-2"),
         inception=inception or None,
         resize=values.resize,
+        step=values.step,
         best=values.best,
         watch=values.watch,
     )
+    if values.dry_run:
+        if not values.images and not values.watch:
+            for folder in folders:
+                workdir.read_config(folder)
+        what = f"the pictures in {values.images} into " if values.images else ""
+        print(f"Would evaluate {what}{', '.join(map(str, folders))} by {options}.")
+        return
+    _start_jax(deterministic=False)
     if values.images:
-        if len(folders) > 1:
-            raise ConfigError(f"--workdir={values.workdir}: --images needs a single folder.")
         pictures = Path(values.images).expanduser().absolute()
-        settings.validate(values.config)
         evaluate_pictures(pictures, values.config, folders[0], options)
     else:
         evaluate(folders, options)
 
 
-def expand(pattern: str) -> list[Path]:
+def expand(pattern: str, mode: str) -> list[Path]:
     """The folders that --workdir names: one, or all runs that match a pattern."""
     path = Path(pattern).expanduser().absolute()
     if path.exists() or not re.search(r"[*?\[]", pattern):
         return [path]
     found = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
-    runs = [p for p in found if (p / "config.json").exists() or (p / "scores.jsonl").exists()]
+    # Scores alone are those of somebody's pictures: they compare, and have no checkpoints.
+    signs = ("config.json", "scores.jsonl") if mode == "compare" else ("config.json",)
+    runs = [folder for folder in found if any((folder / sign).exists() for sign in signs)]
     if not runs:
         raise ConfigError(f"--workdir={pattern}: no run matches ({len(found)} folders do).")
     return runs

@@ -109,11 +109,11 @@ def headline(rows: Sequence[Row], name: str | None, chosen: Row) -> str:
         "generated ones, as a perfect generator would."
     )
     note = ""
-    if name and len(rows) > 1 and split != "test":
+    if name and len(rows) > 1:
         note = page.paragraph(
             f"The best of several checkpoints was chosen on the {split} split and is shown on it: "
-            "that looks a little better than it is. To publish a number, score the one chosen on "
-            "the test split.",
+            "that looks a little better than it is. To publish a number, choose on the validation "
+            "split, then score that one alone: --mode=evaluate --split=test --step=best.",
             "note",
         )
     cards = page.cards(card(chosen, name) for name in results.main_names(rows))
@@ -306,4 +306,4 @@ def short(name: str) -> str:
 def meaning(name: str) -> str:
     """What a score says."""
     text = words.SCORES.get(name.partition("-")[0], "")
-    return f"{text} {words.UNVERIFIED}" if name.endswith("-unverified") else text
+    return f"{text} {words.UNVERIFIED}" if "-unverified" in name else text

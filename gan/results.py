@@ -4,19 +4,20 @@ A row has `step`, `scores` {name: {"mean", "sd", "floor"}}, `attributes` and `pr
 different protocols do not compare.
 """
 
-import json
+import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gan import checkpoint
 from gan.logs import read_rows
 from gan.metrics.scores import better
 
 Row = Mapping[str, Any]
-DEFAULT = "FD-attr"  # Needs no weights from elsewhere, and sees more than pixels.
+DEFAULTS = ("FD-attr", "FID", "FD", "swd")  # The first needs no weights from elsewhere.
 # What is shown where there is not room for all, in this order.
-MAIN = ("FID", DEFAULT, "accuracy_ratio", "swap", "precision", "recall", "swd")
+MAIN = ("FID", "FD-attr", "accuracy_ratio", "swap", "precision", "recall", "swd")
 
 
 def shown(folder: Path, protocol: str, step: int) -> Path:
@@ -35,14 +36,14 @@ def read(folder: Path) -> list[Row]:
 
 def read_best(folder: Path) -> dict[str, Any] | None:
     """`best.json`: {"step", "score", "value", "protocol"}, or None where there is none."""
-    path = folder / "best.json"
-    return json.loads(path.read_text()) if path.exists() else None
+    best = checkpoint.read_best(folder)
+    return dataclasses.asdict(best) if best.step is not None else None
 
 
 def by_protocol(rows: Iterable[Row]) -> dict[str, list[Row]]:
     """The rows of each protocol's id, by step; the later one where a step comes twice."""
     groups: dict[str, dict[int, Row]] = {}
-    for row in rows:
+    for row in (row for row in rows if isinstance(row.get("protocol"), dict)):
         groups.setdefault(row["protocol"]["id"], {})[row["step"]] = row
     return {name: [group[step] for step in sorted(group)] for name, group in groups.items()}
 
@@ -77,9 +78,10 @@ def main_names(rows: Sequence[Row]) -> list[str]:
 
 
 def default_name(rows: Sequence[Row]) -> str | None:
-    """The score to choose a checkpoint by: `DEFAULT` or the first; None where there is no score."""
+    """The score to choose a checkpoint by: the first of `DEFAULTS`, or of all; None without any."""
     there = [name for name in names(rows) if any(score(row, name) is not None for row in rows)]
-    return pick(DEFAULT, there) or next(iter(there), None)
+    wished = (pick(base, there) for base in DEFAULTS)
+    return next((name for name in wished if name), next(iter(there), None))
 
 
 def best_row(rows: Iterable[Row], name: str) -> Row | None:

@@ -13,6 +13,7 @@ from gan import evaluate as job
 from gan import judge, results
 from gan.checkpoint import Best, Checkpoints, read_best
 from gan.config import to_json
+from gan.data.folder import read_all
 from gan.errors import ConfigError, DataError
 from gan.evaluate import Options, evaluate, evaluate_pictures
 from gan.judge import Drawn
@@ -113,13 +114,36 @@ def test_what_is_scored_is_not_scored_again(copy, monkeypatch):
 
 @pytest.mark.slow
 def test_another_protocol_gets_rows_of_its_own(copy):
-    evaluate([copy], dataclasses.replace(OPTIONS, num_images=20, split="test"))
+    before = read_best(copy)
+    evaluate([copy], dataclasses.replace(OPTIONS, num_images=20, split="test", step="best"))
     rows = read_rows(copy / "scores.jsonl")
-    assert [row["step"] for row in rows] == [2, 2, 4, 4]
     assert len({row["protocol"]["id"] for row in rows}) == 2
-    new = [row for row in rows if row["protocol"]["split"] == "test"]
-    assert [row["protocol"]["images"] for row in new] == [20, 20]
-    assert read_best(copy).protocol == new[0]["protocol"]["id"]
+    (new,) = (row for row in rows if row["protocol"]["split"] == "test")
+    assert new["protocol"]["images"] == 20
+    # Chosen on the validation split, shown on the test split: which chooses nothing.
+    assert (new["step"], read_best(copy)) == (before.step, before)
+
+
+def test_a_run_that_learnt_fewer_attributes_has_a_protocol_of_its_own(scored):
+    run = Run.open(scored)
+    job_ = job.Job(OPTIONS)
+    stores = job.prepare(run.config.data)
+    whole = judge.protocol(job_.reals(stores, NUM, run.table.names))
+    few = dataclasses.replace(run.config.data, attributes="Smiling,Male")
+    some = judge.protocol(job_.reals(job.prepare(few), NUM, ("Smiling", "Male")))
+    none = judge.protocol(job_.reals(stores, NUM, ()))
+    assert some["id"] != whole["id"] == none["id"]
+
+
+def test_nothing_is_left_of_a_run_whose_only_checkpoint_is_damaged(copy):
+    (copy / "scores.jsonl").write_text('{"step": 2, "swd": 3.0, "swd_floor": 1.0}\n')  # Older.
+    shutil.rmtree(copy / "checkpoints" / "2")
+    for path in (copy / "checkpoints" / "4").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    with pytest.raises(DataError, match="checkpoints/4"):
+        evaluate([copy], OPTIONS)
+    assert read_best(copy).scoring is None
 
 
 @pytest.mark.slow
@@ -135,11 +159,16 @@ def test_other_seeds_are_other_pictures_in_the_same_rows(copy):
 
 
 @pytest.mark.slow
-def test_the_training_split_has_no_floor_of_held_out_pictures(copy):
+def test_with_the_training_split_as_reals_attributes_are_still_judged_on_others(copy):
     evaluate([copy], dataclasses.replace(OPTIONS, split="train"))
     row = next(r for r in read_rows(copy / "scores.jsonl") if r["protocol"]["split"] == "train")
-    assert value(row, "FD-attr", "floor") > 0  # Of other training pictures.
+    assert row["protocol"]["floors"] == "validation"
+    assert value(row, "FD-attr", "floor") > 0
     assert value(row, "authenticity-attr", "floor") is None
+    known = next(r for r in read_rows(copy / "scores.jsonl") if r["protocol"]["split"] != "train")
+    for name in ("Smiling", "Male"):  # As many held-out pictures as before: the same ones.
+        real = [r["attributes"][name]["real"]["balanced_accuracy"] for r in (row, known)]
+        assert real[0] == real[1]
 
 
 @pytest.mark.slow
@@ -262,33 +291,48 @@ def test_best_is_by_the_score_that_was_asked_for(copy):
         assert values[best.step] == min(values.values())
     evaluate([copy], OPTIONS)
     assert read_best(copy).score.startswith("FJD-attr")  # As before.
-    with pytest.raises(ConfigError, match="no such score.*Did you mean 'recall'"):
-        evaluate([copy], dataclasses.replace(OPTIONS, best="recal"))
+    with pytest.raises(ConfigError, match="no score.*Did you mean 'recall'"):
+        dataclasses.replace(OPTIONS, best="recal")
+    with pytest.raises(ConfigError, match="no such score there"):
+        evaluate([copy], dataclasses.replace(OPTIONS, best="FID"))
 
 
 def test_other_peoples_pictures_get_the_scores_of_the_same_pictures(scored, tmp_path):
-    """Lossless files with the attributes in a CSV: the round trip changes no digit."""
-    run = Run.open(scored)
-    reals = job.Job(OPTIONS).reals(job.prepare(run.config.data), NUM, run.table.names)
+    """Lossless files with the attributes in a CSV: only their order is another."""
+    run, options = Run.open(scored), dataclasses.replace(OPTIONS, seeds=(0,))
+    reals = job.Job(options).reals(job.prepare(run.config.data), NUM, run.table.names)
     with Checkpoints(scored, read_only=True) as checkpoints:
         params = checkpoints.restore(run.like, 4).ema
-    drawn = Drawn(run, Sampler(run.gan, run.table), params, reals, (0, 1))
+    drawn = Drawn(run, Sampler(run.gan, run.table), params, reals, (0,))
+    ((images, attributes),) = drawn.sets()
     lines = ["picture," + ",".join(run.table.names)]
-    for part, (images, attributes) in enumerate(drawn.sets()):
-        for i, (image, row) in enumerate(zip(images, attributes, strict=True)):
-            write_png(tmp_path / "pictures" / f"{part}_{i:03d}.png", image)
-            lines.append(f"{part}_{i:03d}.png," + ",".join(map(str, row)))
+    for i, (image, row) in enumerate(zip(images, attributes, strict=True)):
+        write_png(tmp_path / "pictures" / f"{i:03d}.png", image)
+        lines.append(f"{i:03d}.png," + ",".join(map(str, row)))
     (tmp_path / "pictures" / "labels.csv").write_text("\n".join(lines))
-    evaluate_pictures(tmp_path / "pictures", run.config, tmp_path / "theirs", OPTIONS)
+    evaluate_pictures(tmp_path / "pictures", run.config, tmp_path / "theirs", options)
     (theirs,) = read_rows(tmp_path / "theirs" / "scores.jsonl")
-    ours = read_rows(scored / "scores.jsonl")[-1]
-    assert theirs["protocol"] == ours["protocol"]
-    assert theirs["generated"]["sets"] == 2
+    assert theirs["protocol"] == read_rows(scored / "scores.jsonl")[-1]["protocol"]
+    ours = reals.scores(reals.see(images, attributes))
+    assert theirs["scores"].keys() == ours.keys()
     for name, found in theirs["scores"].items():
-        assert found == ours["scores"][name], name
-    assert {"swd", "FJD"} <= {name.partition("-")[0] for name in theirs["scores"]}
+        close = 0.05 if name == "swd" else 1e-6  # Its patches are cut out of other pictures.
+        assert found["mean"] == pytest.approx(ours[name], rel=close, abs=1e-6), name
     with pytest.raises(ConfigError, match="holds a run of its own"):
-        evaluate_pictures(tmp_path / "pictures", run.config, scored, OPTIONS)
+        evaluate_pictures(tmp_path / "pictures", run.config, scored, options)
+
+
+def test_files_sorted_by_class_do_not_make_sets_of_a_class_each(scored, tmp_path):
+    for name, level in (("a", 0), ("b", 128), ("c", 255)):
+        for i in range(20):
+            image = np.full((32, 32, 3), level, np.uint8)
+            write_png(tmp_path / "pictures" / name / f"{i}.png", image)
+    data = dataclasses.replace(Run.open(scored).config.data, path=str(tmp_path / "pictures"))
+    given = read_all(dataclasses.replace(data, source="folder"))
+    assert len(given.images) == 60
+    for images, asked in job.parts(given, (), 20, 3):
+        assert asked is None
+        assert len(np.unique(images)) == 3
 
 
 def test_pictures_without_labels_are_compared_as_pictures(scored, tmp_path):
@@ -302,6 +346,9 @@ def test_pictures_without_labels_are_compared_as_pictures(scored, tmp_path):
     assert row["protocol"] == read_rows(scored / "scores.jsonl")[0]["protocol"]
     assert value(row, "swd") > 3 * value(row, "swd", "floor")
     assert not any(name.startswith(("FJD", "control")) for name in row["scores"])
+    write_png(tmp_path / "noise" / "0.png", np.zeros((48, 48, 3), np.uint8))
+    with pytest.raises(ConfigError, match="holds the scores of other pictures"):
+        evaluate_pictures(tmp_path / "noise", run.config, tmp_path / "theirs", OPTIONS)
 
 
 USAGE = {
@@ -314,6 +361,11 @@ USAGE = {
     ("--seeds=a",): "--seeds=a",
     ("--num_images=0",): "num_images",
     ("--num_images=3",): "at least 6",
+    ("--seeds=0,0",): "there twice",
+    ("--seeds=4000000000",): "at most",
+    ("--step=3",): "has steps [2, 4]",
+    ("--best=recal",): "Did you mean 'recall'?",
+    ("--images=x", "--config=tests/tiny.py", "--watch"): "does not go with --images",
 }
 
 

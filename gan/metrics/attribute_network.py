@@ -106,8 +106,9 @@ def _train(train: Store, held_out: Store) -> AttributeNetwork:
     names = train.attribute_names
     variables = fit(train.images, np.asarray(train.attributes))
     unmeasured = AttributeNetwork(names, variables, content_hash(variables), np.empty(0))
-    logits = unmeasured.look(held_out.images[:HELD_OUT]).logits
-    accuracy = balanced_accuracy(logits > 0, np.asarray(held_out.attributes[:HELD_OUT]))
+    rows = np.linspace(0, len(held_out.images) - 1, min(HELD_OUT, len(held_out.images))).astype(int)
+    logits = unmeasured.look(np.asarray(held_out.images[rows])).logits
+    accuracy = balanced_accuracy(logits > 0, np.asarray(held_out.attributes[rows]))
     network = dataclasses.replace(unmeasured, balanced_accuracy=accuracy)
     known = [i for i in np.argsort(accuracy) if not np.isnan(accuracy[i])]
     log.info(

@@ -21,6 +21,7 @@ from gan.metrics.weights import read_weights
 
 Pictures = UInt8[np.ndarray, "_ _ _ 3"]
 AT_A_TIME = 512  # Pictures that a device is given.
+VERSION = 1  # Raised when the same weights say something else: what is kept would be stale.
 
 
 class Extractor(NamedTuple):
@@ -55,7 +56,7 @@ class Extractor(NamedTuple):
 def by_attributes(network: AttributeNetwork) -> Extractor:
     """The embedded one: its distances compare with those of the same hash only."""
     name = f"attr@{network.sha256[:8]}"
-    return Extractor(name, network.sha256, network.look)
+    return Extractor(name, f"{network.sha256} v{VERSION}", network.look)
 
 
 def by_inception(path: Path, resize: str) -> Extractor:
@@ -75,7 +76,7 @@ def by_inception(path: Path, resize: str) -> Extractor:
 
     name = "inception" if weights.known else f"unverified@{weights.sha256[:8]}"
     name += "" if resize == "legacy" else f"-{resize}"
-    return Extractor(name, f"{weights.sha256} {resize}", look)
+    return Extractor(name, f"{weights.sha256} {resize} v{VERSION}", look)
 
 
 def looks_of(extractor: Extractor, store: Store, rows: np.ndarray) -> Looks:

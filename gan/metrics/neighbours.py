@@ -77,7 +77,7 @@ def density_coverage(real: Features, fake: Features, k: int = 5) -> DensityCover
     )
 
 
-def authenticity(train: Features, fake: Features) -> float:
+def authenticity(train: Features, fake: Features, near: Nearest | None = None) -> float:
     """Share of the fakes that are no copies (Alaa et al. 2022), in [0, 1].
 
     A fake counts as a copy unless its distance to its nearest training row is larger than that
@@ -88,7 +88,7 @@ def authenticity(train: Features, fake: Features) -> float:
     no fake, other widths, NaN or infinity.
     """
     _check(1, train=train)
-    index, distance = nearest(train, fake)
+    index, distance = near or nearest(train, fake)
     copied, which = np.unique(index, return_inverse=True)  # Of a large set, few rows are.
     return _share(distance > np.sqrt(_to_nearest_other(train, copied))[which])
 

@@ -31,7 +31,8 @@ def sliced_wasserstein_levels(real: Pictures, fake: Pictures) -> dict[int, float
     rng = np.random.default_rng(0)
     scores = {}
     with ThreadPoolExecutor() as pool:
-        pyramids = pool.map(laplacian_pyramid, (real[:MOST], fake[:MOST]))
+        rows = np.linspace(0, len(real) - 1, min(MOST, len(real))).astype(int)
+        pyramids = pool.map(laplacian_pyramid, (real[rows], fake[rows]))
         for a, b in zip(*pyramids, strict=True):
             a, b = pool.map(_normalise, [_patches(level, rng) for level in (a, b)])
             directions = rng.standard_normal((a.shape[1], DIRECTIONS), dtype=np.float32)

@@ -1,7 +1,7 @@
 """Real pictures, looked at once, and everything that is scored beside them.
 
 Held-out pictures are what generated ones are compared with; the training set is what they must not
-be copies of. A score's floor is what as many training pictures get in place of generated ones.
+be copies of. A score's floor is what as many other real pictures get in place of generated ones.
 """
 
 import dataclasses
@@ -16,16 +16,18 @@ from jaxtyping import Float, UInt8
 
 from gan.data.store import Store
 from gan.errors import ConfigError
+from gan.logs import log
 from gan.metrics import conditional
 from gan.metrics.attribute_network import Looks
 from gan.metrics.distances import inception_score
 from gan.metrics.features import Extractor, looks_of
-from gan.metrics.neighbours import Nearest, authenticity, nearest, nearest_ratio
+from gan.metrics.neighbours import Nearest, authenticity, nearest
 from gan.metrics.scores import LEAST, Scores, named, of_features, of_pictures
 
 Attributes = UInt8[np.ndarray, "_ _"]
 Pictures = UInt8[np.ndarray, "_ _ _ 3"]
 TRAIN = "train"
+ENOUGH = 2_049  # Rows, for a covariance of 2,048 features that is not singular.
 
 
 class Seen(NamedTuple):
@@ -49,7 +51,15 @@ class Reals:
 
     def __post_init__(self) -> None:
         there = len(self.stores[self.split].images)
-        object.__setattr__(self, "num", min(self.num, there))
+        if there < self.num:
+            log.info("The split %s has %s pictures: all are compared.", self.split, f"{there:,}")
+            object.__setattr__(self, "num", there)
+        if self.inception and self.num < ENOUGH:
+            log.warning(
+                "%s pictures are few for a distance of Inception's features, whose bias falls as "
+                "1 / n: from %s on, their covariance is not singular.",
+                *(f"{self.num:,}", f"{ENOUGH:,}"),
+            )
         if self.num < LEAST:
             raise ConfigError(
                 f"{self.num} pictures of the split {self.split} to compare with: at least {LEAST} "
@@ -85,15 +95,21 @@ class Reals:
         train = self.stores[TRAIN]
         return looks_of(self.by_attributes[0], train, np.arange(len(train.images)))
 
+    @property
+    def other_split(self) -> str:
+        """Of the pictures that floors are of: unseen by the network that looks, if that can be."""
+        unseen = [x for x in ("validation", "test") if x != self.split]
+        return next((x for x in unseen if len(self.stores[x].images) >= self.num), TRAIN)
+
     @functools.cached_property
     def other(self) -> Seen | None:
-        """As many training pictures, none of them held out; None where there are not so many."""
-        rows = np.arange(len(self.stores[TRAIN].images))
-        if self.split == TRAIN:
+        """As many other real pictures; None where there are not so many."""
+        rows = np.arange(len(self.stores[self.other_split].images))
+        if self.other_split == self.split:
             rows = np.setdiff1d(rows, self.rows)
-        return (
-            self._see(TRAIN, rows[spread(len(rows), self.num)]) if len(rows) >= self.num else None
-        )
+        if len(rows) < self.num:
+            return None
+        return self._see(self.other_split, rows[spread(len(rows), self.num)])
 
     @functools.cached_property
     def floors(self) -> Scores:
@@ -102,8 +118,11 @@ class Reals:
         found = self._likeness(self.other._replace(attributes=None)) if self.other else {}
         if self.by_attributes and self.split != TRAIN:
             name = self.by_attributes[0].name
+            near = self._held_out_nearest
             features = self.held_out.looks[name].features
-            found[named("authenticity", name)] = authenticity(self.training.features, features)
+            found[named("authenticity", name)] = authenticity(
+                self.training.features, features, near
+            )
             found[named("nearest_ratio", name)] = 1.0
         if self.names and self.by_attributes:
             name = self.by_attributes[0].name
@@ -114,7 +133,12 @@ class Reals:
     @functools.cached_property
     def rates(self) -> conditional.Rates:
         """How well attributes are seen in real pictures: no more can be asked of generated ones."""
-        return conditional.rates(self.logits(self.held_out), self.held_out.attributes)
+        # Of training pictures the network has learnt the labels, not only how to tell them.
+        unseen = self.held_out
+        if self.split == TRAIN:
+            there = len(self.stores["validation"].images)
+            unseen = self._see("validation", spread(there, min(there, self.num)))
+        return conditional.rates(self.logits(unseen), unseen.attributes)
 
     def see(self, images: Pictures, attributes: Attributes | None) -> Seen:
         """Generated pictures."""
@@ -126,11 +150,11 @@ class Reals:
         if not self.by_attributes:
             return found
         name = self.by_attributes[0].name
-        features, train = fake.looks[name].features, self.training.features
-        found[named("authenticity", name)] = authenticity(train, features)
-        if self.split != TRAIN:
-            held_out = self.held_out.looks[name].features
-            found[named("nearest_ratio", name)] = nearest_ratio(train, held_out, features)
+        near = self.nearest(fake)
+        features = fake.looks[name].features
+        found[named("authenticity", name)] = authenticity(self.training.features, features, near)
+        if self.split != TRAIN and (usual := self._held_out_nearest.distance.mean()):
+            found[named("nearest_ratio", name)] = float(near.distance.mean() / usual)
         if fake.attributes is not None and self.names:
             rates = conditional.rates(self.logits(fake), fake.attributes)
             found[named("balanced_accuracy", name)] = mean(rates.balanced_accuracy)
@@ -138,10 +162,12 @@ class Reals:
             found[named("control", name)] = conditional.control(rates, self.rates)
         return found
 
-    def nearest(self, fake: Seen) -> Nearest | None:
-        """Of each generated picture the training picture most like it."""
-        if not self.by_attributes:
-            return None
+    @functools.cached_property
+    def _held_out_nearest(self) -> Nearest:
+        return self.nearest(self.held_out)
+
+    def nearest(self, fake: Seen) -> Nearest:
+        """Of each picture the training picture most like it."""
         return nearest(self.training.features, fake.looks[self.by_attributes[0].name].features)
 
     def logits(self, seen: Seen) -> Float[np.ndarray, "n a"]:
@@ -183,18 +209,18 @@ class Reals:
         for extractor in self.extractors:
             a, b = (seen.looks[extractor.name] for seen in (real, fake))
             found |= of_features(a.features, b.features, extractor.name)
-            if fake.attributes is not None and self.names:
+            if fake.attributes is not None and real.attributes.any():  # It has no scale else.
                 joint = conditional.joint_distance(
                     a.features, real.attributes, b.features, fake.attributes
                 )
                 found[named("FJD", extractor.name)] = joint
-        if self.inception and self.inception.name == "inception" and self._has_classes:
+        if self.inception and self.inception.name == "inception" and self.has_classes:
             probabilities = np.asarray(jax.nn.softmax(fake.looks["inception"].logits))
             found["IS"] = inception_score(probabilities, min(10, self.num))
         return found
 
     @property
-    def _has_classes(self) -> bool:
+    def has_classes(self) -> bool:
         """Whether each picture is of exactly one class: else an inception score says nothing."""
         attributes = self.stores[self.split].attributes
         return attributes.shape[1] > 1 and bool((attributes.sum(axis=1) == 1).all())
