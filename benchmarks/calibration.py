@@ -2,9 +2,10 @@
 
     python -m benchmarks.calibration --workdir=runs/celeba --split=test
 
-The run says which data; none of its checkpoints is looked at. Training pictures are blurred, get
-noise, are compressed, lose modes or have their labels shuffled, and are scored beside held-out
-ones. Every score that is meant to see a fault must rise with it (or fall, where higher is better).
+The run says which data; none of its checkpoints is looked at. Pictures of the other held-out split
+are blurred, get noise, are compressed, lose modes or have their labels shuffled, and are scored
+beside those of this one. Every score that is meant to see a fault must rise with it (or fall, where
+higher is better).
 The plot goes to `evaluation/calibration.png` in the workdir, and so into its `report.html`.
 """
 
@@ -35,19 +36,19 @@ Faulty = tuple[np.ndarray, np.ndarray]
 
 
 class Originals:
-    """Training pictures with their labels, and ways to make them worse."""
+    """Real pictures with their labels, and ways to make them worse."""
 
     def __init__(self, reals: Reals):
-        """As many as there are held-out pictures, and all others to fill up with."""
-        self.train, self.num = reals.stores["train"], reals.num
-        columns = [self.train.attribute_names.index(name) for name in reals.names]
-        self.attributes = np.asarray(self.train.attributes[:, columns])
-        self.rows = spread(len(self.train.images), self.num)
+        """As many as there are to compare with, and all others to fill up with."""
+        self.store, self.num = reals.stores[reals.other_split], reals.num
+        columns = [self.store.attribute_names.index(name) for name in reals.names]
+        self.attributes = np.asarray(self.store.attributes[:, columns])
+        self.rows = spread(len(self.store.images), self.num)
         self.modes = [reals.names.index(name) for name in MODES if name in reals.names]
 
     def take(self, rows: np.ndarray) -> Faulty:
         """Pictures and their labels."""
-        return np.asarray(self.train.images[rows]), self.attributes[rows]
+        return np.asarray(self.store.images[rows]), self.attributes[rows]
 
     def blur(self, sigma: float) -> Faulty:
         """By a Gaussian of so many pixels."""
@@ -69,14 +70,13 @@ class Originals:
         return images, labels
 
     def dropped_modes(self, share: float) -> Faulty:
-        """Of the combinations of `MODES` the most frequent are missing, others in their place."""
+        """Of the combinations of `MODES` the rarest are missing, others in their place."""
         mode = self.attributes[:, self.modes] @ (1 << np.arange(len(self.modes)))
         counts = np.bincount(mode)
-        dropped = np.argsort(-counts)[: round(share * np.count_nonzero(counts))]
-        there = np.flatnonzero(~np.isin(mode, dropped))
-        # At share 0 the rows that all other faults start from.
-        rows = self.rows if not len(dropped) else there[spread(len(there), self.num)]
-        return self.take(rows)
+        dropped = np.argsort(counts, kind="stable")[: round(share * len(counts))]
+        rows = self.rows[~np.isin(mode[self.rows], dropped)]
+        more = np.setdiff1d(np.flatnonzero(~np.isin(mode, dropped)), rows)
+        return self.take(np.resize(np.concatenate([rows, more]), self.num))
 
     def shuffled_labels(self, share: float) -> Faulty:
         """So many pictures have the labels of another one."""
@@ -90,9 +90,9 @@ class Originals:
 
 FAULTS: dict[str, tuple[Callable[[Originals, float], Faulty], tuple[float, ...]]] = {
     "blur": (Originals.blur, (0, 0.5, 0.75, 1, 1.5, 2)),
-    "noise": (Originals.noise, (0, 4, 8, 16, 32, 64)),
+    "noise": (Originals.noise, (0, 8, 16, 32, 64)),
     "jpeg": (Originals.jpeg, (0, 25, 50, 75, 85, 95)),
-    "dropped_modes": (Originals.dropped_modes, (0, 0.125, 0.25, 0.5, 0.75, 0.875)),
+    "dropped_modes": (Originals.dropped_modes, (0, 0.25, 0.5, 0.75, 0.875)),
     "shuffled_labels": (Originals.shuffled_labels, (0, 0.2, 0.4, 0.6, 0.8, 1)),
 }
 
