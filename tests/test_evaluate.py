@@ -135,6 +135,21 @@ def test_a_run_that_learnt_fewer_attributes_has_a_protocol_of_its_own(scored):
     assert some["id"] != whole["id"] == none["id"]
 
 
+def test_another_crop_or_another_number_is_another_protocol(scored):
+    reals = job.Job(OPTIONS).reals(job.prepare(Run.open(scored).config.data), NUM, ())
+    cropped = {n: dataclasses.replace(x, crop="center140") for n, x in reals.stores.items()}
+    others = [dataclasses.replace(reals, **x) for x in ({"stores": cropped}, {"num": NUM - 1})]
+    assert len({judge.protocol(x)["id"] for x in (reals, *others)}) == 3
+
+
+def test_few_pictures_for_inception_are_warned_of(scored, caplog):
+    reals = job.Job(OPTIONS).reals(job.prepare(Run.open(scored).config.data), NUM, ())
+    assert "few for" not in caplog.text
+    inception = reals.by_attributes[0]._replace(name="inception")
+    dataclasses.replace(reals, inception=inception)
+    assert "40 pictures are few for a distance of Inception's features" in caplog.text
+
+
 def test_nothing_is_left_of_a_run_whose_only_checkpoint_is_damaged(copy):
     (copy / "scores.jsonl").write_text('{"step": 2, "swd": 3.0, "swd_floor": 1.0}\n')  # Older.
     shutil.rmtree(copy / "checkpoints" / "2")

@@ -1,0 +1,44 @@
+"""Which scores there are, what they are called, and which way is better."""
+
+import numpy as np
+import pytest
+
+from gan.errors import ConfigError
+from gan.metrics import scores
+
+
+@pytest.fixture
+def features():
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((40, 3)), 1 + rng.standard_normal((40, 3))
+
+
+def test_only_features_of_the_known_inception_give_an_fid(features):
+    known = scores.of_features(*features, "inception")
+    assert {"FID", "KID", "MIND-inception", "precision-inception"} <= known.keys()
+    clean = scores.of_features(*features, "inception-clean")
+    assert {"FID-clean", "KID-clean", "recall-inception-clean"} <= clean.keys()
+    for name in ("unverified@12345678", "unverified@12345678-clean", "attr@12345678"):
+        others = scores.of_features(*features, name)
+        assert f"FD-{name}" in others
+        assert not any(x.startswith(("FID", "KID")) for x in others)
+        assert [*others.values()] == [*known.values()]
+
+
+def test_every_score_has_a_way_that_is_better(features):
+    images = np.zeros((8, 16, 16, 3), np.uint8)
+    found = scores.of_features(*features, "inception") | scores.of_pictures(images, images)
+    for name in found:
+        assert scores.better(name) in ("lower", "higher")
+    assert scores.better("FD-attr@1a2b3c4d") == "lower"
+    assert scores.better("recall-attr@1a2b3c4d") == "higher"
+    with pytest.raises(ConfigError, match="Did you mean 'recall'"):
+        scores.better("recal-attr@1a2b3c4d")
+
+
+def test_a_score_is_found_by_its_beginning():
+    there = ["swd", "FD-attr@1a2b3c4d", "FD-unverified@5e6f7a8b"]
+    assert scores.find("FD-unverified", there) == there[2]
+    assert scores.find("FD", there) == scores.find("FD-attr", there) == there[1]
+    with pytest.raises(ConfigError, match="no such score there.*There are: swd, "):
+        scores.find("FID", there)
