@@ -61,7 +61,7 @@ NEAREST = (
     "data."
 )
 CALIBRATED = (
-    "Training pictures, made worse step by step, in place of generated ones: a score that is to be "
+    "Real pictures, made worse step by step, in place of generated ones: a score that is to be "
     "trusted with a fault moves with it. Each line is a share of its largest change."
 )
 SWAP = (
