@@ -300,7 +300,8 @@ def score(values: flags.FlagValues) -> None:
             for folder in folders:
                 workdir.read_config(folder)
         what = f"the pictures in {values.images} into " if values.images else ""
-        print(f"Would evaluate {what}{', '.join(map(str, folders))} by {options}.")
+        beside = f"beside real pictures of the {values.split} split"
+        print(f"Would evaluate {what}{', '.join(map(str, folders))} {beside}.")
         return
     _start_jax(deterministic=False)
     if values.images:

@@ -56,10 +56,10 @@ def find(name: str, there: Iterable[str]) -> str:
     there = [*there]
     for found in (x for x in there if name in (x, x.partition("-")[0], x.partition("@")[0])):
         return found
-    bases = {x.partition("-")[0] for x in there}
+    short = dict.fromkeys(x.partition("@")[0] for x in there)
     raise ConfigError(
-        f"--best={name}: no such score there.{nearest(name, [*bases, *there])} "
-        f"There are: {', '.join(there)}."
+        f"--best={name}: no such score there.{nearest(name, [*short])} "
+        f"There are: {', '.join(short)}."
     )
 
 
