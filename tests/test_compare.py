@@ -82,7 +82,7 @@ def test_the_beginning_of_a_name_is_enough_and_a_typo_gets_a_hint(tmp_path):
     a = run(tmp_path / "a", 5.0)
     for name in ("FD", "FD-attr", FD):
         assert f"by {FD}" in compare([a], name)
-    with pytest.raises(ConfigError, match="mean 'accuracy_ratio'"):
+    with pytest.raises(ConfigError, match="mean 'accuracy_ratio-attr'"):
         compare([a], "acuracy_ratio")
 
 
