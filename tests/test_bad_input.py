@@ -289,6 +289,7 @@ def test_labels_are_found_from_here_and_in_the_data(run, tmp_path, monkeypatch):
         assert "Third" in said
 
 
+@pytest.mark.slow
 def test_other_pictures_are_not_the_same_run(run, tmp_path):
     first = mine(tmp_path / "first" / "mine")
     train = [

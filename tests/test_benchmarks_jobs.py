@@ -94,6 +94,7 @@ def test_scoring(measured, faces_cache):
     assert "FD" in printed
 
 
+@pytest.mark.slow
 def test_growth_has_a_row_for_each_value():
     fixed = {"batch": 8, "size": 32, "width": 2}
     result = scaling.growth("batch", [8, 16], fixed, "float32", steps=1, rounds=1)
@@ -102,6 +103,7 @@ def test_growth_has_a_row_for_each_value():
     assert "time grows as" in scaling.report_growth("batch", result)
 
 
+@pytest.mark.slow
 def test_devices_tell_each_other_gradients_and_nothing_that_grows_with_the_batch(monkeypatch):
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(CACHE / "xla"))
     result = scaling.over_devices([2], [8, 16], size=32, width=2)
