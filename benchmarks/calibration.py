@@ -25,7 +25,8 @@ from benchmarks import turns
 from gan import logs
 from gan.data.prepare import prepare
 from gan.evaluate import Job, Options
-from gan.metrics.reals import Reals, spread
+from gan.metrics.distances import spread
+from gan.metrics.reals import Reals
 from gan.metrics.scores import better
 from gan.report import write_report
 from gan.sample import Run

@@ -15,7 +15,8 @@ from jaxtyping import UInt8
 from gan import __version__
 from gan.data import faces
 from gan.metrics import conditional, rendered
-from gan.metrics.reals import Reals, Seen, number, spread
+from gan.metrics.distances import spread
+from gan.metrics.reals import Reals, Seen, number
 from gan.metrics.scores import Scores, named
 from gan.pictures import grid
 from gan.sample import Run

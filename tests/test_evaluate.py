@@ -355,7 +355,13 @@ def test_pictures_without_labels_are_compared_as_pictures(scored, tmp_path):
     rng = np.random.default_rng(0)
     for i in range(50):
         write_png(tmp_path / "noise" / f"{i}.png", rng.integers(0, 256, (48, 48, 3), np.uint8))
-    evaluate_pictures(tmp_path / "noise", run.config, tmp_path / "theirs", OPTIONS)
+    # The labels of the data that a run was trained on are not those of these pictures.
+    (tmp_path / "labels.csv").write_text(
+        "picture,Smiling\n" + "".join(f"{i}.png,1\n" for i in range(50))
+    )
+    labels = {"labels": str(tmp_path / "labels.csv"), "on_bad": "skip"}
+    config = dataclasses.replace(run.config, data=dataclasses.replace(run.config.data, **labels))
+    evaluate_pictures(tmp_path / "noise", config, tmp_path / "theirs", OPTIONS)
     (row,) = read_rows(tmp_path / "theirs" / "scores.jsonl")
     assert row["attributes"] == {}
     assert row["protocol"] == read_rows(scored / "scores.jsonl")[0]["protocol"]

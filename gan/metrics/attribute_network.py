@@ -18,13 +18,15 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
-from jaxtyping import Bool, Float, Float64, UInt8
+from jaxtyping import Float, Float64, UInt8
 
 from gan.data.attributes import UNREADABLE
 from gan.data.store import Store, lock, sync_folder, synced
 from gan.errors import DataError
 from gan.logs import log
 from gan.metrics.attribute_cnn import RECIPE, AttributeCNN, Variables, fit
+from gan.metrics.conditional import rates
+from gan.metrics.distances import spread
 from gan.parallel import compiler_options
 
 FILE = "attribute_network.npz"
@@ -106,9 +108,9 @@ def _train(train: Store, held_out: Store) -> AttributeNetwork:
     names = train.attribute_names
     variables = fit(train.images, np.asarray(train.attributes))
     unmeasured = AttributeNetwork(names, variables, content_hash(variables), np.empty(0))
-    rows = np.linspace(0, len(held_out.images) - 1, min(HELD_OUT, len(held_out.images))).astype(int)
+    rows = spread(len(held_out.images), HELD_OUT)
     logits = unmeasured.look(np.asarray(held_out.images[rows])).logits
-    accuracy = balanced_accuracy(logits > 0, np.asarray(held_out.attributes[rows]))
+    accuracy = rates(logits, np.asarray(held_out.attributes[rows])).balanced_accuracy
     network = dataclasses.replace(unmeasured, balanced_accuracy=accuracy)
     known = [i for i in np.argsort(accuracy) if not np.isnan(accuracy[i])]
     log.info(
@@ -122,21 +124,6 @@ def _train(train: Store, held_out: Store) -> AttributeNetwork:
         time.monotonic() - start,
     )
     return network
-
-
-def balanced_accuracy(
-    said: Bool[np.ndarray, "n a"], attributes: UInt8[np.ndarray, "n a"]
-) -> Float64[np.ndarray, " a"]:
-    """Of each attribute, the mean of the shares that are right among those with it and without.
-
-    NaN where all have it, or none.
-    """
-    right = said == (attributes > 0)
-    shares = []
-    for among in (attributes > 0, attributes == 0):
-        count = among.sum(axis=0)
-        shares.append(np.where(count, (right & among).sum(axis=0) / np.maximum(count, 1), np.nan))
-    return np.mean(shares, axis=0)
 
 
 def content_hash(variables: Variables) -> str:

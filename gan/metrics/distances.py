@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.linalg
 import scipy.special
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int
 
 Features = Float[np.ndarray, "_ _"]
 BLOCK = 1000  # Rows at a time.
@@ -193,6 +193,11 @@ def check(least: int, **sets: Features) -> None:
     if len({features.shape[1] for features in sets.values()}) > 1:
         shapes = ", ".join(f"{name} {features.shape}" for name, features in sets.items())
         raise ValueError(f"as many features in all sets: got {shapes}")
+
+
+def spread(there: int, num: int) -> Int[np.ndarray, " n"]:
+    """`num` different rows of `there`, evenly, or all of fewer: beginnings may be of one kind."""
+    return np.linspace(0, there - 1, min(num, there)).astype(int)
 
 
 def blocks(num: int, size: int | None = None) -> Iterator[slice]:

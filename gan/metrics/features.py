@@ -1,6 +1,7 @@
 """Networks that look at pictures, behind one interface, and what they said of real ones on disk."""
 
 import hashlib
+import io
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -85,7 +86,7 @@ def looks_of(extractor: Extractor, store: Store, rows: np.ndarray) -> Looks:
     digest.update(f"{extractor.stamp} {store.digest}".encode())
     path = store.path.parent / "looks" / f"{store.split}-{digest.hexdigest()[:16]}.npz"
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             kept = Looks(file["features"], file["logits"])
         if len(kept.features) == len(rows):
             return kept

@@ -6,6 +6,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from scipy import ndimage
 
+from gan.metrics.distances import spread
+
 Pictures = UInt8[np.ndarray, "_ _ _ 3"]
 BINOMIAL = np.array([1, 4, 6, 4, 1], np.float32) / 16
 SMALLEST = 16  # Pixels, side of the coarsest level.
@@ -31,7 +33,7 @@ def sliced_wasserstein_levels(real: Pictures, fake: Pictures) -> dict[int, float
     rng = np.random.default_rng(0)
     scores = {}
     with ThreadPoolExecutor() as pool:
-        rows = np.linspace(0, len(real) - 1, min(MOST, len(real))).astype(int)
+        rows = spread(len(real), MOST)
         pyramids = pool.map(laplacian_pyramid, (real[rows], fake[rows]))
         for a, b in zip(*pyramids, strict=True):
             a, b = pool.map(_normalise, [_patches(level, rng) for level in (a, b)])

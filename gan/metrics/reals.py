@@ -19,9 +19,9 @@ from gan.errors import ConfigError
 from gan.logs import log
 from gan.metrics import conditional
 from gan.metrics.attribute_network import Looks
-from gan.metrics.distances import inception_score
+from gan.metrics.distances import inception_score, spread
 from gan.metrics.features import Extractor, looks_of
-from gan.metrics.neighbours import Nearest, authenticity, nearest
+from gan.metrics.neighbours import Nearest, authenticity, nearest, nearest_ratio
 from gan.metrics.scores import LEAST, Scores, named, of_features, of_pictures
 
 Attributes = UInt8[np.ndarray, "_ _"]
@@ -153,8 +153,8 @@ class Reals:
         near = self.nearest(fake)
         features = fake.looks[name].features
         found[named("authenticity", name)] = authenticity(self.training.features, features, near)
-        if self.split != TRAIN and (usual := self._held_out_nearest.distance.mean()):
-            found[named("nearest_ratio", name)] = float(near.distance.mean() / usual)
+        if self.split != TRAIN:
+            found[named("nearest_ratio", name)] = nearest_ratio(self._held_out_nearest, near)
         if fake.attributes is not None and self.names:
             rates = conditional.rates(self.logits(fake), fake.attributes)
             found[named("balanced_accuracy", name)] = mean(rates.balanced_accuracy)
@@ -233,11 +233,6 @@ class Reals:
             np.asarray(store.attributes[rows][:, columns]),
             {x.name: looks_of(x, store, rows) for x in self.extractors},
         )
-
-
-def spread(there: int, num: int) -> np.ndarray:
-    """`num` different rows of `there`, evenly."""
-    return np.linspace(0, there - 1, num).astype(int)
 
 
 def mean(values: np.ndarray) -> float:
