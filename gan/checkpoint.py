@@ -99,7 +99,8 @@ class Checkpoints:
             state=ocp.args.StandardSave(state),
             meta=ocp.args.JsonSave({"step": step, "sha256": digests(state)}),
         )
-        self._manager.save(step, args=items)
+        # Forced, or Orbax asks as well whether the job is preempted, by another count of steps.
+        self._manager.save(step, args=items, force=True)
 
     def wait(self) -> None:
         """Until what was saved is on disk; raises what went wrong."""

@@ -69,6 +69,17 @@ class Optimizer:
 
 
 @dataclasses.dataclass(kw_only=True)
+class Limits:
+    """Seconds after which what hangs is ended, with all processes of the run."""
+
+    heartbeat: float = 30.0  # Without a sign of life from a process: killed, stopped, cut off.
+    prepare: float = 14_400.0  # Of preparing the data,
+    compile: float = 3_600.0  # of restoring or compiling,
+    save: float = 1_800.0  # of a checkpoint or a sheet of samples,
+    step: float = 300.0  # of a batch, or of a step's call (or 20 times its mean if that is more).
+
+
+@dataclasses.dataclass(kw_only=True)
 class Config:
     """One experiment."""
 
@@ -87,6 +98,7 @@ class Config:
     network: Network = field(default_factory=Network)
     g_optimizer: Optimizer = field(default_factory=Optimizer)
     d_optimizer: Optimizer = field(default_factory=Optimizer)
+    limits: Limits = field(default_factory=Limits)
     log_every: int = 100  # Steps from status line to status line,
     sample_every: int = 1_000  # from picture to picture,
     checkpoint_every: int = 1_000  # from checkpoint to checkpoint.
@@ -108,6 +120,7 @@ POSITIVE = (
     *("keep_every", "eval_images", "data.image_size", "data.batch_size", "data.num_faces"),
     *("network.z_dim", "network.g_width", "network.d_width"),
     *("g_optimizer.learning_rate", "d_optimizer.learning_rate"),
+    *("limits.heartbeat", "limits.prepare", "limits.compile", "limits.save", "limits.step"),
 )
 NOT_NEGATIVE = (
     "profile",

@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+INTERNAL = 70  # The exit code of what nobody foresaw.
+
 
 class ConfigError(ValueError):
     """A setting that cannot work: trying again with the same command cannot help."""
@@ -32,6 +34,10 @@ class Preempted(Exception):
     """The machine is taken away; all is saved, and the same command goes on from there."""
 
     exit_code = 75
+
+
+# What a person is told in a line, without a traceback.
+OURS = (ConfigError, DataError, Diverged, Preempted, WorkdirInUse)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from gan import cluster
 from gan.lazy import tensorflow
 
 log = logging.getLogger("gan")
@@ -24,9 +25,15 @@ log.setLevel(logging.INFO)
 
 
 def to_terminal() -> None:
-    """Sends `log` to standard output, line by line as it is."""
+    """Sends `log` to standard output, line by line as it is; of several processes, the first's.
+
+    Of the others come warnings and errors, with their name.
+    """
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    name = cluster.name().replace("%", "%%")
+    first = cluster.first()
+    handler.setFormatter(logging.Formatter("%(message)s" if first else f"{name}: %(message)s"))
+    handler.setLevel(logging.INFO if first else logging.WARNING)
     log.handlers, log.propagate = [handler], False
 
 

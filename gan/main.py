@@ -18,14 +18,14 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
+from gan import cluster
 from gan import config as settings
 from gan.config import Config, flatten, resolve, to_json
-from gan.errors import ConfigError, DataError, Diverged, Preempted, WorkdirInUse, nearest
+from gan.errors import INTERNAL, OURS, ConfigError, nearest
 
 MODES = ("train", "prepare", "export", "evaluate", "compare", "sample")
-OURS = (ConfigError, DataError, Diverged, Preempted, WorkdirInUse)
-INTERNAL = 70
 MODES_OF = {  # Of options that do not go with every mode.
+    **dict.fromkeys(("coordinator", "num_processes", "process_id"), ("train",)),
     "verify": ("train", "prepare"),
     "file_format": ("export",),
     "out": ("sample", "export"),
@@ -46,6 +46,8 @@ def define_flags() -> flags.FlagValues:
     )
     text = {
         "workdir": "Folder of the run. evaluate, compare: or several, as 'runs/*'.",
+        "coordinator": "train: HOST:PORT where process 0 of several listens. Without it, as the "
+        "environment, Slurm or a TPU pod say (launch/README.md).",
         "attributes": 'sample: by name, as "Smiling=1,Male=0".',
         "seeds": "sample: numbers and ranges, as 0-63,100; one picture each. Default: 0-63. "
         "evaluate: one set of pictures each. Default: 0-2.",
@@ -60,11 +62,15 @@ def define_flags() -> flags.FlagValues:
     for name, meaning in text.items():
         flags.DEFINE_string(name, None, meaning, flag_values=values)
     numbers = {
+        "num_processes": "train: how many work on this run, on one host or many.",
         "size": "sample: pixels to resize to. Default: as trained.",
         "num_images": "evaluate: of real and of generated pictures. Default: config.eval_images.",
     }
     for name, meaning in numbers.items():
         flags.DEFINE_integer(name, None, meaning, lower_bound=1, flag_values=values)
+    flags.DEFINE_integer(
+        "process_id", None, "train: which one this is, from 0.", lower_bound=0, flag_values=values
+    )
     flags.DEFINE_enum("mode", "train", MODES, "What to do.", flag_values=values)
     for name, default, values_, meaning in (
         ("split", "validation", ("train", "validation", "test"), "evaluate: the reals."),
@@ -234,6 +240,9 @@ def job(values: flags.FlagValues, folder: Path | None) -> None:
         export(find_source(config.data), out, file_format, config.data.on_bad)
         return
     if values.mode == "train":
+        place = cluster.find(values.coordinator, values.num_processes, values.process_id)
+        cluster.join(place, config.limits.heartbeat)
+        _quiet()  # Once more: only the first tells what all know.
         from gan.train import train
 
         train(config, folder, verify=values.verify)
@@ -387,13 +396,19 @@ def main() -> None:
     try:
         run(sys.argv)
     except OURS as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        who = f" ({cluster.name()})" if cluster.name() else ""
+        print(f"{type(error).__name__}{who}: {error}", file=sys.stderr)
+        code = error.exit_code
     except KeyboardInterrupt:
-        sys.exit(130)
+        code = 130
     except Exception:
         traceback.print_exc()
-        sys.exit(INTERNAL)
+        print(f"Internal error{cluster.name() and ' in '}{cluster.name()}.", file=sys.stderr)
+        code = INTERNAL
+    else:
+        return
+    cluster.leave(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -70,7 +70,9 @@ class Parallel:
                 f"config.parallel='pmap' with {jax.process_count()} processes: its arrays belong "
                 "to one process and cannot be saved together. Use config.parallel='jit'."
             )
-        return cls(mode, Mesh(np.array(jax.devices()), (AXIS,)))
+        # By process, so that each feeds rows that follow one another.
+        devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+        return cls(mode, Mesh(np.array(devices), (AXIS,)))
 
     @property
     def axis_name(self) -> str | None:
@@ -144,6 +146,11 @@ class Parallel:
             donate_argnums=0,
             compiler_options=compiler_options(),
         )
+
+
+def here(tree: Any) -> Any:
+    """The copies of replicated arrays on a device of this process."""
+    return jax.tree.map(lambda x: x.addressable_data(0), tree)
 
 
 def prefetch(batches: Iterator[Any], put: Callable[[Any], Any], size: int = 2) -> Iterator[Any]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan import flops, logs, workdir
+from gan import cluster, flops, logs, workdir
 from gan.checkpoint import Checkpoints
 from gan.config import Config, validate
 from gan.data.attributes import AttributeTable
@@ -21,12 +22,13 @@ from gan.data.source import SPLITS
 from gan.data.store import Store
 from gan.errors import ConfigError, DataError, Diverged, Preempted
 from gan.logs import log
-from gan.parallel import Parallel, compile_once
+from gan.parallel import Parallel, compile_once, here
 from gan.pictures import grid, write_png
 from gan.sampler import AttributeGrid, Sampler
 from gan.state import Batch, TrainState
 from gan.step import TrainMetrics, abstract_state, build, init_state, train_step
 from gan.trace import Trace
+from gan.watchdog import Watchdog
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -43,18 +45,27 @@ def train(config: Config, folder: Path, verify: bool = False) -> TrainState:
     # Before anything is written or prepared: can this game be built at all?
     abstract_state(build(config, ()), parallel.replicated)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(workdir.lock(folder))
-        workdir.check_same_run(config, folder)
-        stack.enter_context(logs.to_file(folder / "log.txt"))
+        watchdog = stack.enter_context(Watchdog(config.limits))
+        with cluster.together("workdir"):
+            if cluster.first():
+                stack.enter_context(workdir.lock(folder))
+        workdir.check_shared(folder)
+        with cluster.together("run"):
+            workdir.check_same_run(config, folder)
+            new = not (folder / "checkpoints").exists()
+        if cluster.first():
+            stack.enter_context(logs.to_file(folder / "log.txt"))
         stop = stack.enter_context(Stop())
-        new = not (folder / "checkpoints").exists()
-        store = prepare(config.data, SPLITS if verify else SPLITS[:new])["train"]
-        table = remember(store, folder)
-        workdir.write_config(config, folder)
-        checkpoints = stack.enter_context(
-            Checkpoints(folder, keep=config.keep_checkpoints, keep_every=config.keep_every)
-        )
-        return loop(config, folder, parallel, store, table, checkpoints, stop)
+        with watchdog.during("preparing the data", "prepare"), cluster.together("data"):
+            store = prepare(config.data, SPLITS if verify else SPLITS[:new])["train"]
+            table = remember(store, folder)
+        if cluster.first():
+            workdir.write_config(config, folder)
+        with watchdog.during("opening the checkpoints", "save"):
+            checkpoints = stack.enter_context(
+                Checkpoints(folder, keep=config.keep_checkpoints, keep_every=config.keep_every)
+            )
+        return loop(config, folder, parallel, store, table, checkpoints, stop, watchdog)
 
 
 def loop(
@@ -65,31 +76,34 @@ def loop(
     table: AttributeTable,
     checkpoints: Checkpoints,
     stop: "Stop",
+    watchdog: Watchdog,
 ) -> TrainState:
     """The steps, and what is told and kept of them."""
     gan = build(config, table.marginals, parallel.axis_name)
-    state = checkpoints.restore_newest(abstract_state(gan, parallel.replicated))
-    if state is None:
-        init = lambda seed: init_state(gan, jax.random.key(seed))  # noqa: E731
-        state = compile_once(init, out_shardings=parallel.replicated)(np.uint32(config.seed))
-    start = int(state.step)
+    with watchdog.during("restoring the newest checkpoint", "compile"):
+        state = checkpoints.restore_newest(abstract_state(gan, parallel.replicated))
+        if state is None:
+            init = lambda seed: init_state(gan, jax.random.key(seed))  # noqa: E731
+            state = compile_once(init, out_shardings=parallel.replicated)(np.uint32(config.seed))
+        start = int(state.step)
     announce(config, state, store, start)
     if start >= config.steps:
         log.info("Nothing to do. To go on, raise config.steps above %d.", start)
         return state
-    if start == 0:
+    if start == 0 and cluster.first():
         reals = store.images[indices(config.seed, 0, 64, len(store.images))]
         write_png(folder / "reals.png", grid(reals, 8))
 
     batch_size = config.data.batch_size * config.d_steps
-    feed = open_feed(
-        config.data.feed,
-        store,
-        parallel,
-        seed=config.seed,
-        batch=batch_size,
-        steps_per_call=config.steps_per_call,
-    )
+    with watchdog.during("bringing the data to the devices", "compile"):
+        feed = open_feed(
+            config.data.feed,
+            store,
+            parallel,
+            seed=config.seed,
+            batch=batch_size,
+            steps_per_call=config.steps_per_call,
+        )
     log.info("Feed: %s", feed.text)
     step_call = feed.compile(functools.partial(train_step, gan))
     share = share_of_peak(config, table, state)
@@ -97,11 +111,14 @@ def loop(
     draw_sheet = AttributeGrid(Sampler(gan, table), table)
     every = (config.log_every, config.sample_every, config.checkpoint_every)
     metrics, saved = None, start
-    with logs.MetricsWriter(folder, start) as writer, Trace(folder, config.profile) as trace:
-        clock = Clock(writer.seconds, start)
-        stop.awaited = True
+    with contextlib.ExitStack() as stack:
+        if cluster.first():
+            writer = stack.enter_context(logs.MetricsWriter(folder, start))
+            trace = stack.enter_context(Trace(folder, config.profile))
+        clock = Clock(writer.seconds if cluster.first() else 0.0, start)
+        stop.await_steps()
         first = True
-        for step, batch in feed.calls(start, config.steps, every):
+        for step, batch in watchdog.calls(feed.calls(start, config.steps, every)):
             with jax.transfer_guard("disallow"):  # Nothing here may wait for the host.
                 state, update = step_call(state, batch)
             metrics = update if metrics is None else merge(metrics, update)
@@ -109,34 +126,39 @@ def loop(
                 jax.block_until_ready(state)
                 clock.compiled(step)
                 first = False
-            trace.after(step, state)
-            last = step == config.steps or bool(stop.name)
+            if cluster.first():
+                trace.after(step, state)
+            last = stop.after_call() or step == config.steps
 
             if step % config.log_every == 0 or last:
-                scalars = {name: float(value) for name, value in metrics.compute().items()}
+                computed = jax.device_get(metrics).compute()
+                scalars = {name: float(value) for name, value in computed.items()}
                 if not np.isfinite(list(scalars.values())).all():
                     raise Diverged(diverged(step, saved, scalars))
                 row = {"images": step * batch_size, **clock.lap(step, batch_size), **scalars}
                 if share:
                     row["share_of_peak"] = share * row["images_per_second"]
-                writer.scalars(step, row)
+                if cluster.first():
+                    writer.scalars(step, row)
                 left = (config.steps - step) * batch_size / row["images_per_second"]
                 log.info("%s", logs.status(step, config.steps, row, left))
                 metrics = None
             if step % config.sample_every == 0 or step == config.steps:
-                with clock.paused(state):
-                    sheet = draw_sheet(state.ema)
-                    write_png(folder / "samples" / f"step_{step:08d}.png", sheet)
-                    writer.picture(step, "samples", sheet)
+                with clock.paused(state), watchdog.during("drawing samples", "save"):
+                    if cluster.first():
+                        sheet = draw_sheet(here(state.ema))
+                        write_png(folder / "samples" / f"step_{step:08d}.png", sheet)
+                        writer.picture(step, "samples", sheet)
             if step % config.checkpoint_every == 0 or last:
-                with clock.paused(state):
+                with clock.paused(state), watchdog.during("saving a checkpoint", "save"):
                     if not bool(finite(state)):
                         raise Diverged(diverged(step, saved, {}))
                     checkpoints.save(state, step)
                     saved = step
             if last:
                 break
-        checkpoints.wait()
+        with watchdog.during("saving a checkpoint", "save"):
+            checkpoints.wait()
     if step < config.steps:
         raise Preempted(f"{stop.name}: saved step {step}. Run the same command again to go on.")
     log.info("Done: step %d. Pictures: %s", step, folder / "samples" / f"step_{step:08d}.png")
@@ -211,13 +233,15 @@ def diverged(step: int, saved: int, scalars: dict[str, float]) -> str:
 class Stop:
     """SIGTERM and Ctrl-C end preparing at once; the loop sees them after its step, and saves.
 
-    A second one kills.
+    A second one kills. Of several processes it is enough that one gets a signal: JAX sees to it
+    that all stop after the same step.
     """
 
     def __init__(self) -> None:
         """Nothing has come yet."""
         self.name = ""
-        self.awaited = False  # By the loop, which then saves.
+        self._awaited = False  # By the loop, which then saves.
+        self._calls = 0
         self._before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
 
     def __enter__(self) -> "Stop":
@@ -229,10 +253,25 @@ class Stop:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    def await_steps(self) -> None:
+        """From now on the loop asks after each call, and saves."""
+        self._awaited = True
+        cluster.watch_preemption()
+
+    def after_call(self) -> bool:
+        """Whether to save and end: in all processes after the same call of the step."""
+        self._calls += 1
+        if cluster.preempted(self._calls):
+            self.name = "SIGTERM"
+        return bool(self.name)
+
     def _note(self, number: int, _: object) -> None:
-        self.name = signal.Signals(number).name
         signal.signal(number, self._before[number])
-        if not self.awaited:
+        if self._awaited and cluster.count() > 1:
+            os.kill(os.getpid(), signal.SIGTERM)  # Which JAX tells the other processes.
+            return
+        self.name = signal.Signals(number).name
+        if not self._awaited:
             raise Preempted(f"{self.name}: nothing to save yet. Run the same command again.")
 
 
@@ -249,7 +288,8 @@ def remember(store: Store, folder: Path) -> AttributeTable:
                     f"{len(table.rows):,}, or other pictures or labels). Name another workdir, or "
                     "bring the old files back."
                 )
-    table.save(path)
+    if cluster.first():
+        table.save(path)
     return table
 
 

@@ -15,15 +15,18 @@ from typing import Any
 
 import jax
 
+from gan import cluster
 from gan.config import Config, flatten, from_json, to_json
 from gan.errors import ConfigError, DataError, WorkdirInUse
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "clu", "numpy", "tensorflow")
+SHARED = 60.0  # Seconds until a new file has to be seen by all hosts; NFS remembers what was not.
 # What may change from start to start of one run; all else would make it another run.
 FREE = {
     *("steps", "parallel", "log_every", "sample_every", "checkpoint_every", "keep_checkpoints"),
     *("keep_every", "eval_images", "profile", "steps_per_call", "deterministic", "data.path"),
     *("data.labels", "data.cache_dir", "data.feed"),
+    *("limits.heartbeat", "limits.prepare", "limits.compile", "limits.save", "limits.step"),
 }
 
 
@@ -52,7 +55,26 @@ def lock(workdir: Path, name: str = ".lock") -> Iterator[None]:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()} since {time.ctime()}")
         file.flush()
+        os.fsync(file.fileno())
         yield
+
+
+def check_shared(workdir: Path) -> None:
+    """Raises ConfigError in all processes where `workdir` is not one and the same to all of them.
+
+    Each writes its part of a checkpoint: on disks of their own, none would be whole.
+    """
+    path = workdir / ".lock"
+    owner = cluster.gather("owner", path.read_text() if cluster.first() else "")[0]
+    with cluster.together("shared"):
+        deadline = time.monotonic() + SHARED
+        while not path.exists() or path.read_text() != owner:
+            if time.monotonic() > deadline:
+                raise ConfigError(
+                    f"--workdir={workdir} is another folder here than for process 0 ({owner}). "
+                    "Name one that all hosts share."
+                )
+            time.sleep(0.2)
 
 
 def read_config(workdir: Path) -> Config:

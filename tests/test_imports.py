@@ -9,11 +9,11 @@ import pytest
 
 FLOORS = [
     {"errors", "flops", "lazy", "state", "winograd"},
-    {"config", "convolution"},
+    {"cluster", "config", "convolution"},
     {"losses", "augment", "parallel", "pictures", "networks"},
     {"logs", "data"},
     {"metrics"},
-    {"checkpoint", "trace", "workdir"},
+    {"checkpoint", "trace", "watchdog", "workdir"},
     {"results", "step"},
     {"report_figures", "report_page", "report_words", "tables"},
     {"sampler"},

@@ -8,6 +8,7 @@ not depend on how many processes take their share, nor on which of the two feeds
 """
 
 import functools
+import json
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Int32, Int64, UInt8
 
+from gan import cluster
 from gan.data.store import Store
 from gan.errors import ConfigError, DataError
 from gan.lazy import tensorflow
@@ -213,19 +215,15 @@ def open_feed(
 
 def agree(store: Store, free: int) -> int:
     """The least `free` of all processes; DataError unless all prepared the same pictures."""
-    if jax.process_count() == 1:
-        return free
-    from jax.experimental import multihost_utils
-
-    digest = np.frombuffer(bytes.fromhex(store.digest), np.int32)
-    digests = multihost_utils.process_allgather(digest)
-    for process in np.flatnonzero((digests != digests[0]).any(axis=1)):
-        raise DataError(
-            f"{store.path}: process {process} has prepared other pictures than process 0. Delete "
-            "this folder on all hosts but one and copy it from there, or share it between them by "
-            "--config.data.cache_dir=FOLDER."
-        )
-    return int(multihost_utils.process_allgather(np.float32(free)).min())
+    said = [json.loads(text) for text in cluster.gather("store", json.dumps([store.digest, free]))]
+    for process, (digest, _) in enumerate(said):
+        if digest != said[0][0]:
+            raise DataError(
+                f"{store.path}: process {process} has prepared other pictures than process 0. "
+                "Delete this folder on all hosts but one and copy it from there, or share it "
+                "between them by --config.data.cache_dir=FOLDER."
+            )
+    return min(free for _, free in said)
 
 
 def free_memory() -> int:

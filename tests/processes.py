@@ -1,0 +1,110 @@
+"""Starts the trainer as one or several processes, and harms them."""
+
+import hashlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+class Job:
+    """The processes of one training of `tests/tiny.py`, on CPU devices."""
+
+    def __init__(
+        self,
+        folder: Path,
+        cache: Path,
+        *options: str,
+        num: int = 1,
+        devices: int = 1,
+        fault: str = "",
+        logs: Path | None = None,
+    ):
+        """Starts them; what they print goes to files beside `folder`.
+
+        `fault` ("hang:1:3") is for `tests/faulty.py`.
+        """
+        port = free_port()
+        self.logs = [
+            (logs or folder.parent) / f"{folder.name}.{index}.{time.time_ns()}.txt"
+            for index in range(num)
+        ]
+        program = [str(ROOT / "tests" / "faulty.py"), fault] if fault else ["-m", "gan.main"]
+        self.processes = []
+        for index in range(num):
+            command = [
+                *(sys.executable, *program, "--config=tests/tiny.py", f"--workdir={folder}"),
+                *(f"--config.data.cache_dir={cache}", *options),
+            ]
+            if num > 1:
+                command.append(f"--coordinator=localhost:{port}")
+                command += [f"--num_processes={num}", f"--process_id={index}"]
+            environment = os.environ | {
+                "JAX_PLATFORMS": "cpu",
+                "JAX_NUM_CPU_DEVICES": str(devices),
+                "XDG_CACHE_HOME": str(cache),
+                "PYTHONUNBUFFERED": "1",
+            }
+            with self.logs[index].open("wb") as log:
+                process = subprocess.Popen(
+                    command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
+                )
+            self.processes.append(process)
+
+    def __enter__(self) -> "Job":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is left behind, whatever happened."""
+        for process in self.processes:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+
+    def text(self, index: int = 0) -> str:
+        """What a process has printed so far."""
+        return self.logs[index].read_text(errors="replace")
+
+    def wait_for(self, words: str, timeout: float = 180, index: int = 0) -> None:
+        """Until a process has printed `words`."""
+        deadline = time.monotonic() + timeout
+        while words not in self.text(index):
+            ended = self.processes[index].poll() is not None and words not in self.text(index)
+            assert not ended, f"{words!r} was not printed:\n{self.text(index)}"
+            assert time.monotonic() < deadline, f"{words!r} took too long:\n{self.text(index)}"
+            time.sleep(0.05)
+
+    def wait(self, timeout: float = 180) -> list[int]:
+        """The exit codes of all, within `timeout` seconds from now."""
+        deadline = time.monotonic() + timeout
+        for index, process in enumerate(self.processes):
+            try:
+                process.wait(max(deadline - time.monotonic(), 0.01))
+            except subprocess.TimeoutExpired:
+                raise AssertionError(
+                    f"process {index} still runs after {timeout} s:\n{self.text(index)}"
+                ) from None
+        return [process.returncode for process in self.processes]
+
+    def signal(self, number: signal.Signals, index: int = 0) -> None:
+        """Sends a signal to one of them."""
+        self.processes[index].send_signal(number)
+
+
+def free_port() -> int:
+    """That nobody uses just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def fingerprint(folder: Path, step: int) -> str:
+    """Of all numbers of a checkpoint, from the digests in it."""
+    meta = json.loads((folder / "checkpoints" / str(step) / "meta" / "metadata").read_text())
+    return hashlib.sha256(json.dumps(meta["sha256"], sort_keys=True).encode()).hexdigest()
