@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import ipaddress
 import json
+import logging
 import os
 import re
 import socket
@@ -20,6 +21,7 @@ from typing import Any
 
 from gan.errors import OURS, ConfigError
 
+log = logging.getLogger("gan")
 INITIALIZATION = 300  # Seconds until all processes have to be there,
 SHUTDOWN = 60  # and until all have to have ended once one has.
 MAX_THREADS = 64  # A cluster of GPUs needs none of them.
@@ -129,6 +131,11 @@ def join(place: Place | None, heartbeat: float) -> None:
             return
     else:
         bind = os.environ.get("JAX_COORDINATOR_BIND_ADDRESS") or bind_address(place.coordinator)
+        if place.num > 1:  # JAX ends a process that waits in vain, and does not say for whom.
+            log.info(
+                "Process %d of %d on %s waits up to %d s for the others, at %s.",
+                *(place.index, place.num, socket.gethostname(), INITIALIZATION, place.coordinator),
+            )
         try:
             jax.distributed.initialize(
                 place.coordinator,

@@ -403,7 +403,8 @@ def main() -> None:
         code = 130
     except Exception:
         traceback.print_exc()
-        print(f"Internal error{cluster.name() and ' in '}{cluster.name()}.", file=sys.stderr)
+        if who := cluster.name():
+            print(f"Internal error in {who}, unless another ended first.", file=sys.stderr)
         code = INTERNAL
     else:
         return

@@ -57,15 +57,16 @@ class Watchdog:
             except StopIteration:
                 break
             shape = str(jax.tree.map(np.shape, batch))
-            if shape not in shapes:  # Another program: it is compiled first.
-                limit, begin, done = limit + self._limits.compile, time.monotonic(), 0
+            new = shape not in shapes  # Another program: it is compiled first.
+            if new:
+                limit += self._limits.compile
                 shapes.add(shape)
             # Others may still be saving what this process has not to save.
             limit = OTHERS * limit + self._paused * self._limits.save
             self._paused = False
             self._expect(f"the call that ends with step {step}", limit, "step")
             yield step, batch
-            done += 1
+            begin, done = (time.monotonic(), 0) if new else (begin, done + 1)
         self._expect("", math.inf, "")
 
     @contextmanager

@@ -24,16 +24,15 @@ class Job:
         num: int = 1,
         devices: int = 1,
         fault: str = "",
-        logs: Path | None = None,
     ):
         """Starts them; what they print goes to files beside `folder`.
 
         `fault` ("hang:1:3") is for `tests/faulty.py`.
         """
         port = free_port()
+        folder.parent.mkdir(parents=True, exist_ok=True)
         self.logs = [
-            (logs or folder.parent) / f"{folder.name}.{index}.{time.time_ns()}.txt"
-            for index in range(num)
+            folder.parent / f"{folder.name}.{index}.{time.time_ns()}.txt" for index in range(num)
         ]
         program = [str(ROOT / "tests" / "faulty.py"), fault] if fault else ["-m", "gan.main"]
         self.processes = []
@@ -91,6 +90,10 @@ class Job:
                     f"process {index} still runs after {timeout} s:\n{self.text(index)}"
                 ) from None
         return [process.returncode for process in self.processes]
+
+    def running(self) -> bool:
+        """Whether all of them are."""
+        return all(process.poll() is None for process in self.processes)
 
     def signal(self, number: signal.Signals, index: int = 0) -> None:
         """Sends a signal to one of them."""
