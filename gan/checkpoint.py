@@ -1,23 +1,30 @@
 """Checkpoints of the whole `TrainState`, with Orbax: save, restore, fall back."""
 
+import concurrent.futures
 import dataclasses
-import hashlib
+import errno
 import json
+import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from gan.errors import ConfigError, DataError
-from gan.logs import log
+from gan import cluster, step_files
+from gan.errors import ConfigError, DataError, NotSaved
+from gan.logs import duration, log
+from gan.manifest import Manifest, differences, digests, filled, is_key, on_host, plain, types
 from gan.state import TrainState
 
-MISMATCHES = ("not compatible with the stored shape", "tree structures do not match")
+ATTEMPTS = 2  # To write one state, at once.
+PAUSE = 5.0  # Seconds until the last state is tried again.
+PATIENCE = 600.0  # Seconds of that.
+ROOM = 8 * 2**20  # Bytes to be free beyond the arrays: for the logs and pictures of a run.
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,108 +59,159 @@ class Evaluated(policies.PreservationPolicy):
 
 
 class Checkpoints:
-    """The checkpoints of a workdir. Each step's folder holds `state` and, beside it, its digests.
+    """The checkpoints of a workdir. Each step's folder holds `state` and, as `meta`, a manifest.
 
     Orbax renames a folder into place when it is complete, but keeps no checksums: a flipped bit
-    would be restored without a word.
+    would be restored without a word. The first of several processes writes; each reads on its own,
+    and what one finds damaged is damaged for all.
     """
 
     def __init__(
-        self, workdir: Path, *, keep: int = 1, keep_every: int = 1, read_only: bool = False
+        self,
+        workdir: Path,
+        *,
+        keep: int = 1,
+        keep_every: int = 1,
+        about: Mapping[str, Any] | None = None,
+        read_only: bool = False,
     ):
-        """Opens `workdir/checkpoints`.
+        """Opens `workdir/checkpoints`; with `read_only` nothing there is ever changed.
 
-        Kept are the newest `keep`, each `keep_every`-th step, and the best by its score.
+        Kept are the newest `keep`, each `keep_every`-th step, and the best by its score. `about` is
+        what the states belong to, as JSON: a training goes on from no other.
         """
         self.folder = workdir / "checkpoints"
-        options = ocp.CheckpointManagerOptions(
-            read_only=read_only,
-            create=not read_only,
-            cleanup_tmp_directories=not read_only,
-            preservation_policy=policies.AnyPreservationPolicy(
-                [
-                    policies.LatestN(keep),
-                    policies.EveryNSteps(keep_every),
-                    Evaluated(workdir),
-                ]
-            ),
+        self._about = about
+        self._policy = policies.AnyPreservationPolicy(
+            [policies.LatestN(keep), policies.EveryNSteps(keep_every), Evaluated(workdir)]
         )
-        self._open = lambda: ocp.CheckpointManager(self.folder, options=options)
-        self._manager = self._open()
+        self._thread = concurrent.futures.ThreadPoolExecutor(1)
+        self._snapshot: Snapshot | None = None  # Saved last,
+        self._written: concurrent.futures.Future | None = None  # and why it is not on the disk.
+        if not read_only:
+            self.folder.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._manager.close()
+        self._thread.shutdown()
 
     def steps(self) -> list[int]:
         """All that are there, the oldest first."""
-        return sorted(self._manager.all_steps())
+        self._settle()
+        names = [path.name for path in self.folder.glob("*") if path.is_dir()]
+        return sorted(int(name) for name in names if name.isdecimal() and name == str(int(name)))
 
-    def save(self, state: TrainState, step: int) -> None:
-        """Copies the state to the host, then writes it in the background."""
-        if step in self.steps():
+    def save(self, state: TrainState, step: int, metrics: Any = None) -> None:
+        """Copies the state, and the metrics in flight, to the host; writes them in the background.
+
+        Where that fails it is told, and training goes on: the next one comes soon.
+        """
+        if self._written:
+            self._written.result()
+        if not cluster.first() or step in self.steps():
             return
-        items = ocp.args.Composite(
-            state=ocp.args.StandardSave(state),
-            meta=ocp.args.JsonSave({"step": step, "sha256": digests(state)}),
-        )
-        # Forced, or Orbax asks as well whether the job is preempted, by another count of steps.
-        self._manager.save(step, args=items, force=True)
+        # Copies: on CPU it may be the device's own memory, which the next step is given.
+        self._snapshot = Snapshot(step, *jax.tree.map(np.array, on_host((state, metrics))))
+        self._written = self._thread.submit(self._write, self._snapshot)
 
-    def wait(self) -> None:
-        """Until what was saved is on disk; raises what went wrong."""
-        self._manager.wait_until_finished()
+    def wait(self, patience: float = PATIENCE) -> None:
+        """Until what was saved last is on the disk.
+
+        Raises NotSaved, in all processes, where it is not after `patience` seconds of new attempts.
+        """
+        reason = self._written.result() if self._written else ""
+        end = time.monotonic() + patience
+        if reason and patience:
+            log.error("It is kept in memory, and tried again for %s.", duration(patience))
+        while reason and time.monotonic() < end:
+            time.sleep(PAUSE)
+            reason = self._write(self._snapshot, tell=False)
+        self._written = None
+        if said := _gather(reason)[0]:
+            raise NotSaved(said)
+
+    def _settle(self) -> None:
+        if self._written:
+            concurrent.futures.wait([self._written])
+
+    def _write(self, snapshot: "Snapshot", tell: bool = True) -> str:
+        """Why it is not on the disk, "" where it is. Nothing of an attempt that failed stays."""
+        manifest = Manifest(
+            step=snapshot.step,
+            sha256=digests(snapshot.state),
+            arrays=types(snapshot.state),
+            about=self._about,
+            metrics=plain(snapshot.metrics),
+        )
+        size = sum(array.nbytes for array in jax.tree.leaves(snapshot.state))
+        for _ in range(ATTEMPTS):
+            step_files.remove_unfinished(self.folder)
+            try:
+                check_room(self.folder, size)
+                step_files.write(
+                    self.folder, snapshot.step, snapshot.state, manifest.to_json(), self._policy
+                )
+                return ""
+            except OSError as error:
+                reason = error.strerror or error
+        step_files.remove_unfinished(self.folder)
+        text = (
+            f"Step {snapshot.step} cannot be saved in {self.folder} ({reason}). Make room there, "
+            "or make it writable."
+        )
+        if tell:
+            log.error("%s", text)
+        return text
 
     def restore(self, like: TrainState, step: int) -> TrainState:
         """The state at `step`, with the shapes and shardings of `like`.
 
         Raises DataError where the files are damaged, ConfigError where they hold another model.
         """
-        items = ocp.args.Composite(
-            state=ocp.args.StandardRestore(like), meta=ocp.args.JsonRestore()
-        )
+        self._settle()
+        return self._read(like, step)[0]
+
+    def _read(self, like: TrainState, step: int) -> tuple[TrainState, Manifest]:
+        path, expected = self.folder / str(step), types(like)
+        text = step_files.read_meta(path)
         try:
-            restored = self._manager.restore(step, args=items)
-        except (MemoryError, PermissionError):  # Not the files' fault.
-            raise
-        except Exception as error:  # Orbax has no common type for what a damaged file raises.
-            text = " ".join(str(error).split())
-            if "RESOURCE_EXHAUSTED" in text:
-                raise
-            if any(mismatch in text for mismatch in MISMATCHES):
-                raise ConfigError(
-                    f"{self.folder / str(step)} holds another model than the configuration "
-                    f"describes: {text[:300]}"
-                ) from error
-            reason = f"{type(error).__name__}: {text[:200]}"
-            raise DataError(f"{self.folder / str(step)} cannot be read ({reason}).") from error
-        found = digests(restored.state)
-        meta = restored.meta if isinstance(restored.meta, dict) else {}
-        known = meta.get("sha256") or {}
-        wrong = [name for name in found if known.get(name) != found[name]]
-        if wrong or meta.get("step") != step:
-            raise DataError(
-                f"{self.folder / str(step)}: the checksum of {(wrong or ['step'])[0]} is wrong."
-            )
-        return restored.state
+            manifest = Manifest.from_json(text)
+        except ValueError as error:
+            raise DataError(f"{path}: its manifest is damaged ({error}).") from error
+        if manifest.step != step:
+            raise DataError(f"{path} says that it is of step {manifest.step}.")
+        # The first manifests knew no types: of those, the arrays are compared when they are read.
+        known = manifest.arrays or {name: expected.get(name, "") for name in manifest.sha256}
+        _compare(path, "another model", known, expected)
+        if self._about is not None and manifest.about is not None:
+            _compare(path, "a state of another training", manifest.about, self._about)
+        arrays = step_files.read_state(path, like)
+        found = digests(arrays)
+        wrong = [name for name in found if manifest.sha256.get(name) != found[name]]
+        if wrong:
+            raise DataError(f"{path}: the checksum of {wrong[0].lstrip('.')} is wrong.")
+        _compare(path, "another model", types(arrays), expected)
+        return jax.tree.map(_place, arrays, like), manifest
 
-    def restore_newest(self, like: TrainState) -> TrainState | None:
-        """The newest state that is whole; None where nothing was ever saved.
+    def restore_newest(
+        self, like: TrainState, metrics: Any = None
+    ) -> tuple[TrainState, Any] | None:
+        """The newest state that is whole, and the metrics in flight; None where nothing was saved.
 
-        Damaged newer ones are renamed, since Orbax would silently not save those steps again.
-        Raises DataError where there are checkpoints and none is whole: that is not a new run.
+        Those are like `metrics`, or None where there are none. Damaged newer checkpoints are
+        renamed. Raises DataError where none is whole: that is not a new run.
         """
         damaged: dict[int, DataError] = {}
-        for step in reversed(self.steps()):
+        for step in reversed(json.loads(_gather(json.dumps(self.steps()))[0])):
             try:
-                state = self.restore(like, step)
+                state, manifest = _together(lambda: self._read(like, step))  # noqa: B023, used at once
             except DataError as error:
                 damaged[step] = error
                 continue
-            self._set_aside(damaged)
-            return state
+            _together(lambda: self._set_aside(damaged))
+            return state, filled(metrics, manifest.metrics)
         if damaged:
             raise DataError(
                 f"{self.folder}: no checkpoint is whole. {damaged[max(damaged)]} Bring one back, "
@@ -161,26 +219,60 @@ class Checkpoints:
             )
         return None
 
-    def _set_aside(self, damaged: dict[int, DataError]) -> None:
-        if not damaged:
-            return
-        self._manager.close()
-        for step, error in damaged.items():
+    def _set_aside(self, damaged: Mapping[int, DataError]) -> None:
+        for step, error in damaged.items() if cluster.first() else ():
             aside = self.folder / f"{step}.damaged-{time.time_ns()}"
             (self.folder / str(step)).rename(aside)
             log.warning("%s Renamed to %s; the one before is used.", error, aside.name)
-        self._manager = self._open()
 
 
-def digests(tree: Any) -> dict[str, str]:
-    """SHA-256 of each leaf's type, shape and bytes."""
+class Snapshot(NamedTuple):
+    """What is to be written, on the host."""
 
-    def digest(leaf: jax.Array) -> str:
-        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            leaf = jax.random.key_data(leaf)
-        array = np.ascontiguousarray(jax.device_get(leaf))
-        header = f"{array.dtype.str} {array.shape} ".encode()
-        return hashlib.sha256(header + array.tobytes()).hexdigest()
+    step: int
+    state: TrainState
+    metrics: Any
 
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path): digest(leaf) for path, leaf in leaves}
+
+def _place(array: np.ndarray, like: jax.ShapeDtypeStruct) -> jax.Array:
+    whole = jax.random.wrap_key_data(array) if is_key(like) else array
+    return jax.make_array_from_callback(like.shape, like.sharding, lambda index: whole[index])
+
+
+def _compare(path: Path, what: str, there: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    if different := differences(there, now):
+        raise ConfigError(
+            f"{path} holds {what}: {different}. Name another workdir, or give the settings and "
+            "data that it was trained with."
+        )
+
+
+def _gather(text: str) -> list[str]:
+    return cluster.gather("checkpoints", text)
+
+
+def _together(attempt: Callable[[], T]) -> T:
+    """Does it in every process; where it fails in one, it fails in all, alike."""
+    mine, text = None, ""
+    try:
+        result = attempt()
+    except Exception as error:
+        mine, text = error, f"{type(error).__name__}: {error}"
+    said = [x.partition(": ") for x in _gather(text) if x]
+    # Damage last: it alone can be lived with.
+    for kind, _, message in sorted(said, key=lambda x: x[0] == DataError.__name__):
+        if type(mine).__name__ == kind:
+            raise mine
+        ours = {error.__name__: error for error in (ConfigError, DataError)}
+        raise ours.get(kind, RuntimeError)(message)
+    return result
+
+
+def check_room(folder: Path, size: int) -> None:
+    """Raises OSError where `size` bytes, and some more, are not free."""
+    needed, usage = size + size // 10 + ROOM, shutil.disk_usage(folder)
+    if usage.total and usage.free < needed:  # Some network file systems say 0 of 0.
+        raise OSError(
+            errno.ENOSPC,
+            f"needs {needed / 1e6:,.0f} MB of disk, {usage.free / 1e6:,.0f} MB are free",
+        )

@@ -30,6 +30,12 @@ class WorkdirInUse(RuntimeError):
     exit_code = 73
 
 
+class NotSaved(OSError):
+    """The state of the training could not be written: the disk is full, or not to be written."""
+
+    exit_code = 74
+
+
 class Preempted(Exception):
     """The machine is taken away; all is saved, and the same command goes on from there."""
 
@@ -37,7 +43,7 @@ class Preempted(Exception):
 
 
 # What a person is told in a line, without a traceback.
-OURS = (ConfigError, DataError, Diverged, Preempted, WorkdirInUse)
+OURS = (ConfigError, DataError, Diverged, NotSaved, Preempted, WorkdirInUse)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import errno
 import functools
 import importlib.util
 import json
@@ -22,6 +23,7 @@ from gan.lazy import tensorflow
 
 log = logging.getLogger("gan")
 log.setLevel(logging.INFO)
+FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 
 
 def to_terminal() -> None:
@@ -41,6 +43,7 @@ def to_terminal() -> None:
 def to_file(path: Path) -> Iterator[None]:
     """Also appends `log` to `path`, with the time."""
     handler = logging.FileHandler(path)
+    handler.handleError = lambda record: None  # A full disk takes lines of it, and no more.
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     try:
@@ -48,6 +51,15 @@ def to_file(path: Path) -> Iterator[None]:
     finally:
         log.removeHandler(handler)
         handler.close()
+
+
+@contextlib.contextmanager
+def tolerated(path: Path) -> Iterator[None]:
+    """A full disk takes rows and pictures, but not the training: it is told, and gone on."""
+    try:
+        yield
+    except OSError as error:
+        log.error("%s cannot be written (%s).", path, error.strerror or error)
 
 
 class MetricsWriter:
@@ -64,7 +76,7 @@ class MetricsWriter:
         partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
         os.replace(partial, self._path)
         self.seconds = rows[-1]["seconds"] if rows else 0.0
-        self._file = self._path.open("a")
+        self._file = self._path.open("a", buffering=2**20)  # Rows that no full disk takes.
         self._board = None
         if tensorboard_is_there():
             self._board = Board(workdir)
@@ -77,14 +89,16 @@ class MetricsWriter:
         return self
 
     def __exit__(self, kind: type | None, value: object, traceback: TracebackType | None) -> None:
-        self._file.close()
+        with tolerated(self._path):
+            self._file.close()
         if self._board:
             self._board.close()
 
     def scalars(self, step: int, row: Mapping[str, float]) -> None:
         """Writes one row; it is on its way to the disk when this returns."""
-        self._file.write(json.dumps({"step": step, **row}) + "\n")
-        self._file.flush()
+        with tolerated(self._path):  # What does not fit stays in the buffer, for the next flush.
+            self._file.write(json.dumps({"step": step, **row}) + "\n")
+            self._file.flush()
         if self._board:
             self._board.write("write_scalars", step, dict(row))
 
@@ -110,6 +124,7 @@ class Board:
         self._thread = concurrent.futures.ThreadPoolExecutor(1)
         self._open = functools.cache(functools.partial(summary_writer, workdir))
         self._pending: list[concurrent.futures.Future] = []
+        self._ended = ""  # Why.
 
     def write(self, method: str, *arguments: object) -> None:
         """Calls a method of clu's writer, later. Raises what an earlier call raised."""
@@ -117,8 +132,18 @@ class Board:
         self._pending = [future for future in self._pending if not future.done()]
         for future in done:
             future.result()
-        call = lambda: getattr(self._open(), method)(*arguments)  # noqa: E731
-        self._pending.append(self._thread.submit(call))
+        self._pending.append(self._thread.submit(self._call, method, *arguments))
+
+    def _call(self, method: str, *arguments: object) -> None:
+        if self._ended:
+            return
+        try:
+            getattr(self._open(), method)(*arguments)
+        except Exception as error:  # TensorFlow has types of its own.
+            self._ended = next((text for text in FULL if text in str(error)), "")
+            if not self._ended:
+                raise
+            log.error("TensorBoard's events end here (%s).", self._ended)
 
     def close(self) -> None:
         """Waits until all is written."""

@@ -4,7 +4,8 @@
     python -m gan.main --workdir=runs/faces --mode=sample --attributes="Smiling=1,Eyeglasses=1"
 
 The same command again goes on where it stopped. Exit codes: 0 done, 64 configuration or usage,
-65 bad data, 70 diverged or internal, 73 workdir in use, 75 preempted and saved (run again).
+65 bad data, 70 diverged or internal, 73 workdir in use, 74 checkpoint not saved (disk full), 75
+preempted and saved (run again).
 """
 
 import contextlib
@@ -337,7 +338,8 @@ def expand(pattern: str, mode: str) -> list[Path]:
 def _quiet() -> None:
     from absl import logging
 
-    logging.set_verbosity(logging.ERROR)  # Orbax tells fifty lines a checkpoint.
+    # Orbax tells fifty lines a checkpoint, and its errors twice: we tell them once.
+    logging.set_verbosity(logging.FATAL)
     from gan import logs
 
     logs.to_terminal()

@@ -5,7 +5,7 @@ import functools
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan import cluster, flops, logs, workdir
-from gan.checkpoint import Checkpoints
+from gan.checkpoint import PATIENCE, Checkpoints
 from gan.config import Config, validate
 from gan.data.attributes import AttributeTable
 from gan.data.feed import indices, open_feed
@@ -31,6 +31,7 @@ from gan.trace import Trace
 from gan.watchdog import Watchdog
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+GRACE = 20.0  # Seconds to make room for the last checkpoint, where the machine is taken away.
 
 
 def train(config: Config, folder: Path, verify: bool = False) -> TrainState:
@@ -59,11 +60,16 @@ def train(config: Config, folder: Path, verify: bool = False) -> TrainState:
         with watchdog.during("preparing the data", "prepare"), cluster.together("data"):
             store = prepare(config.data, SPLITS if verify else SPLITS[:new])["train"]
             table = remember(store, folder)
-        if cluster.first():
-            workdir.write_config(config, folder)
-        with watchdog.during("opening the checkpoints", "save"):
+        with cluster.together("checkpoints"):
+            if cluster.first():
+                workdir.write_config(config, folder)
             checkpoints = stack.enter_context(
-                Checkpoints(folder, keep=config.keep_checkpoints, keep_every=config.keep_every)
+                Checkpoints(
+                    folder,
+                    keep=config.keep_checkpoints,
+                    keep_every=config.keep_every,
+                    about=table.identity() | position(config),
+                )
             )
         return loop(config, folder, parallel, store, table, checkpoints, stop, watchdog)
 
@@ -80,8 +86,9 @@ def loop(
 ) -> TrainState:
     """The steps, and what is told and kept of them."""
     gan = build(config, table.marginals, parallel.axis_name)
+    like = abstract_state(gan, parallel.replicated)
     with watchdog.during("restoring the newest checkpoint", "compile"):
-        state = checkpoints.restore_newest(abstract_state(gan, parallel.replicated))
+        state, metrics = checkpoints.restore_newest(like, TrainMetrics.empty()) or (None, None)
         if state is None:
             init = lambda seed: init_state(gan, jax.random.key(seed))  # noqa: E731
             state = compile_once(init, out_shardings=parallel.replicated)(np.uint32(config.seed))
@@ -110,7 +117,6 @@ def loop(
     merge = jax.jit(TrainMetrics.merge, donate_argnums=0)
     draw_sheet = AttributeGrid(Sampler(gan, table), table)
     every = (config.log_every, config.sample_every, config.checkpoint_every)
-    metrics, saved = None, start
     with contextlib.ExitStack() as stack:
         if cluster.first():
             writer = stack.enter_context(logs.MetricsWriter(folder, start))
@@ -130,11 +136,11 @@ def loop(
                 trace.after(step, state)
             last = stop.after_call() or step == config.steps
 
-            if step % config.log_every == 0 or last:
+            if step % config.log_every == 0 or step == config.steps:
                 computed = jax.device_get(metrics).compute()
                 scalars = {name: float(value) for name, value in computed.items()}
                 if not np.isfinite(list(scalars.values())).all():
-                    raise Diverged(diverged(step, saved, scalars))
+                    raise Diverged(diverged(step, checkpoints.steps(), scalars))
                 row = {"images": step * batch_size, **clock.lap(step, batch_size), **scalars}
                 if share:
                     row["share_of_peak"] = share * row["images_per_second"]
@@ -142,27 +148,33 @@ def loop(
                     writer.scalars(step, row)
                 left = (config.steps - step) * batch_size / row["images_per_second"]
                 log.info("%s", logs.status(step, config.steps, row, left))
-                metrics = None
+                if step % config.log_every == 0:  # Else a run of more steps goes on with them.
+                    metrics = None
             if step % config.sample_every == 0 or step == config.steps:
                 with clock.paused(state), watchdog.during("drawing samples", "save"):
                     if cluster.first():
-                        sheet = draw_sheet(here(state.ema))
-                        write_png(folder / "samples" / f"step_{step:08d}.png", sheet)
-                        writer.picture(step, "samples", sheet)
+                        with logs.tolerated(folder / "samples"):
+                            sheet = draw_sheet(here(state.ema))
+                            write_png(folder / "samples" / f"step_{step:08d}.png", sheet)
+                            writer.picture(step, "samples", sheet)
             if step % config.checkpoint_every == 0 or last:
                 with clock.paused(state), watchdog.during("saving a checkpoint", "save"):
                     if not bool(finite(state)):
-                        raise Diverged(diverged(step, saved, {}))
-                    checkpoints.save(state, step)
-                    saved = step
+                        raise Diverged(diverged(step, checkpoints.steps(), {}))
+                    checkpoints.save(state, step, metrics)
             if last:
                 break
         with watchdog.during("saving a checkpoint", "save"):
-            checkpoints.wait()
+            checkpoints.wait(GRACE if stop.name else PATIENCE)
     if step < config.steps:
         raise Preempted(f"{stop.name}: saved step {step}. Run the same command again to go on.")
     log.info("Done: step %d. Pictures: %s", step, folder / "samples" / f"step_{step:08d}.png")
     return state
+
+
+def position(config: Config) -> dict[str, int]:
+    """What says, beside the step, which pictures are next."""
+    return {"seed": config.seed, "batch_size": config.data.batch_size, "d_steps": config.d_steps}
 
 
 class Clock:
@@ -219,12 +231,13 @@ def share_of_peak(config: Config, table: AttributeTable, state: TrainState) -> f
     return flops.count(step, state, batch) / num / (peak * jax.device_count())
 
 
-def diverged(step: int, saved: int, scalars: dict[str, float]) -> str:
+def diverged(step: int, saved: Sequence[int], scalars: dict[str, float]) -> str:
     """What a user is told."""
     bad = ", ".join(f"{name}={value}" for name, value in scalars.items() if not np.isfinite(value))
+    good = f"step {saved[-1]}" if saved else "still to come"
     return (
         f"Diverged at or before step {step}: {bad or 'a parameter'} is not finite. Nothing of it "
-        f"was saved; the last good checkpoint is {f'step {saved}' if saved else 'still to come'}. "
+        f"was saved; the last good checkpoint is {good}. "
         "In a new workdir, lower learning rates (config.g_optimizer.learning_rate, "
         "config.d_optimizer.learning_rate) or config.r1=1 usually help."
     )

@@ -1,6 +1,7 @@
 """Tests run on four CPU devices, with shapes checked, and JAX strict."""
 
 import dataclasses
+import gc
 import sys
 from pathlib import Path
 
@@ -17,15 +18,15 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 # `gan.state` is left out: JAX rebuilds its pytrees with leaves that are no arrays.
 CHECKED = [
-    *("augment", "checkpoint", "compare", "data", "evaluate", "judge", "losses", "metrics"),
-    *("networks", "parallel", "pictures", "report", "report_figures", "report_page"),
-    *("results", "sample", "sampler", "step", "tables", "train", "workdir"),
+    *("augment", "checkpoint", "compare", "data", "evaluate", "judge", "losses", "manifest"),
+    *("metrics", "networks", "parallel", "pictures", "report", "report_figures", "report_page"),
+    *("results", "sample", "sampler", "step", "step_files", "tables", "train", "workdir"),
 ]
 install_import_hook([f"gan.{name}" for name in CHECKED], "beartype.beartype")
 
 import tiny  # noqa: E402, the hook must be there first
 
-from gan import main  # noqa: E402
+from gan import cluster, main  # noqa: E402
 from gan.data.prepare import prepare  # noqa: E402
 from gan.train import train  # noqa: E402
 
@@ -48,12 +49,20 @@ def finished(faces_cache, tmp_path_factory):
 
 
 @pytest.fixture
+def leave_nothing():
+    """What Orbax leaves behind when it fails is collected here, and not in some later test."""
+    yield
+    gc.collect()
+
+
+@pytest.fixture
 def run(monkeypatch, capsys):
     """Runs the command in this process: exit code and what it printed."""
 
     def run(*options: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["gan.main", *options])
         monkeypatch.setattr(main, "_start_jax", lambda deterministic: None)
+        monkeypatch.setattr(cluster, "join", lambda place, heartbeat: None)  # JAX runs already.
         monkeypatch.delitem(sys.modules, "config_config", raising=False)  # The last one's code.
         code = 0
         try:

@@ -1,35 +1,19 @@
 """Checkpoints: what was saved comes back, or it is said that it does not."""
 
-import gc
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from states import ORBAX_FAILS, like, make_metrics, make_state, same
 
 from gan.checkpoint import Checkpoints, digests
 from gan.errors import ConfigError, DataError
-from gan.state import NetState, TrainState
+from gan.step import TrainMetrics
 
-pytestmark = [
-    # Orbax leaves unfinished coroutines behind when a restore fails, as it is meant to here.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning"),
-]
-
-
-@pytest.fixture(autouse=True)
-def leave_nothing():
-    """Collects them here, where they are expected, and not in some later test."""
-    yield
-    gc.collect()
-
-
-def make_state(seed: int, width: int = 3) -> TrainState:
-    key = jax.random.key(seed)
-    net = NetState({"w": jax.random.normal(key, (width, 400))}, {}, (jnp.float32(seed),))
-    return TrainState(jnp.int32(seed), key, net, net, {"w": jnp.full((width,), 1.0 + seed)})
+pytestmark = ORBAX_FAILS
 
 
 @pytest.fixture
@@ -40,19 +24,12 @@ def folder(tmp_path):
     return tmp_path
 
 
-def like(width: int = 3) -> TrainState:
-    return jax.tree.map(ocp.utils.to_shape_dtype_struct, make_state(0, width))
-
-
-def same(a: TrainState, b: TrainState) -> bool:
-    return digests(a) == digests(b)
-
-
 def test_the_newest_comes_back_bit_for_bit(folder):
     with Checkpoints(folder) as checkpoints:
         assert checkpoints.steps() == [1, 2]
-        restored = checkpoints.restore_newest(like())
+        restored, metrics = checkpoints.restore_newest(like())
         assert same(restored, make_state(2))
+        assert metrics is None
         assert same(checkpoints.restore(like(), 1), make_state(1))
 
 
@@ -84,12 +61,20 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_used(folder, damag
     with Checkpoints(folder, keep=3) as checkpoints:
         with pytest.raises(DataError, match="checkpoints/2"):
             checkpoints.restore(like(), 2)
-        assert same(checkpoints.restore_newest(like()), make_state(1))
+        assert same(checkpoints.restore_newest(like())[0], make_state(1))
         assert checkpoints.steps() == [1]
         assert list((folder / "checkpoints").glob("2.damaged-*"))
         checkpoints.save(make_state(7), 2)  # Orbax would skip it, were the damaged one still there.
         checkpoints.wait()
-        assert same(checkpoints.restore_newest(like()), make_state(7))
+        assert same(checkpoints.restore_newest(like())[0], make_state(7))
+
+
+def test_one_that_was_renamed_is_not_of_its_step(folder):
+    (folder / "checkpoints/2").rename(folder / "checkpoints/3")
+    with Checkpoints(folder) as checkpoints:
+        with pytest.raises(DataError, match="checkpoints/3 says that it is of step 2"):
+            checkpoints.restore(like(), 3)
+        assert same(checkpoints.restore_newest(like())[0], make_state(1))
 
 
 def test_where_none_is_whole_nothing_starts_over(folder):
@@ -104,9 +89,115 @@ def test_where_none_is_whole_nothing_starts_over(folder):
 
 def test_another_model_is_said_to_be_one_and_nothing_is_set_aside(folder):
     with Checkpoints(folder) as checkpoints:
-        with pytest.raises(ConfigError, match="another model"):
+        with pytest.raises(ConfigError, match="another model") as error:
             checkpoints.restore_newest(like(width=4))
+        assert "generator.params['w']: float32 [3, 400] there, float32 [4, 400] now" in str(
+            error.value
+        )
+        assert re.search(r"; and \d more\. Name another workdir", str(error.value))
         assert checkpoints.steps() == [1, 2]
+
+
+def test_a_type_is_never_cast(folder):
+    with Checkpoints(folder) as checkpoints:
+        with pytest.raises(ConfigError, match=r"float32 \[3, 400\] there, bfloat16 \[3, 400\] now"):
+            checkpoints.restore_newest(like(dtype=jnp.bfloat16))
+        with pytest.raises(ConfigError, match="bfloat16"):
+            checkpoints.restore(like(dtype=jnp.bfloat16), 2)
+        assert checkpoints.steps() == [1, 2]
+
+
+def test_arrays_that_only_one_has_are_named(folder):
+    more = like().replace(ema={"w": like().ema["w"], "new": like().step})
+    less = like().replace(ema={})
+    with Checkpoints(folder) as checkpoints:
+        with pytest.raises(ConfigError, match=r"only now: ema\['new'\] \(int32 \[\]\)\. Name"):
+            checkpoints.restore_newest(more)
+        with pytest.raises(ConfigError, match=r"only there: ema\['w'\] \(float32 \[3\]\)\. Name"):
+            checkpoints.restore_newest(less)
+
+
+def test_bfloat16_comes_back(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(make_state(1, dtype=jnp.bfloat16), 1)
+        state, _ = checkpoints.restore_newest(like(dtype=jnp.bfloat16))
+    assert same(state, make_state(1, dtype=jnp.bfloat16))
+
+
+def test_a_state_of_other_data_is_an_error_for_who_goes_on_from_it(tmp_path):
+    about = {"images": 7, "pictures": {"source": "a", "pixels": "b"}, "attribute Bald": 0}
+    with Checkpoints(tmp_path, about=about) as checkpoints:
+        checkpoints.save(make_state(1), 1)
+    others = {
+        "images: 7 there, 8 now": about | {"images": 8},
+        "only there: attribute Bald (0)": {k: about[k] for k in ("images", "pictures")},
+        'pictures: {"source": "a"': about | {"pictures": {"source": "c", "pixels": "d"}},
+    }
+    for text, other in others.items():
+        with Checkpoints(tmp_path, about=other) as checkpoints:
+            with pytest.raises(ConfigError, match=re.escape(text)):
+                checkpoints.restore_newest(like())
+            assert checkpoints.steps() == [1]
+    copied = about | {"pictures": {"source": "c", "pixels": "b"}}  # One of two is enough.
+    for one in (about, copied, None):
+        with Checkpoints(tmp_path, about=one) as checkpoints:
+            assert same(checkpoints.restore_newest(like())[0], make_state(1))
+
+
+def test_checkpoints_of_the_first_format_come_back(tmp_path):
+    """Those held the arrays' checksums, but neither their types nor whose they are."""
+    meta = {"step": 1, "sha256": digests(make_state(1))}
+    with ocp.CheckpointManager(tmp_path / "checkpoints") as manager:
+        arrays = ocp.args.StandardSave(make_state(1))
+        manager.save(1, args=ocp.args.Composite(state=arrays, meta=ocp.args.JsonSave(meta)))
+    with Checkpoints(tmp_path, about={"images": 1}) as checkpoints:
+        state, metrics = checkpoints.restore_newest(like(), TrainMetrics.empty())
+        assert same(state, make_state(1))
+        assert metrics is None
+        for other in (like(width=4), like(dtype=jnp.bfloat16), like().replace(ema={})):
+            with pytest.raises(ConfigError, match="another model"):
+                checkpoints.restore_newest(other)
+        assert checkpoints.steps() == [1]
+
+
+def test_metrics_in_flight_come_back_bit_for_bit(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(make_state(1), 1, make_metrics(1))
+        _, metrics = checkpoints.restore_newest(like(), TrainMetrics.empty())
+        assert same(metrics, make_metrics(1))
+        # Those of a version that measures something else are no use; the state is.
+        state, metrics = checkpoints.restore_newest(like(), {"other": jnp.zeros(())})
+        assert same(state, make_state(1))
+        assert metrics is None
+
+
+def test_what_is_saved_is_the_state_at_that_moment(tmp_path):
+    step = jax.jit(lambda state: jax.tree.map(lambda x: x + 1, state), donate_argnums=0)
+    weights = jnp.zeros(200_000)
+    saved = lambda: make_state(1).replace(ema={"w": weights})  # noqa: E731
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(saved(), 1)
+        before = digests(saved())
+        for _ in range(20):
+            weights = step(weights)
+        shape = jax.ShapeDtypeStruct(weights.shape, weights.dtype, sharding=weights.sharding)
+        state = checkpoints.restore(like().replace(ema={"w": shape}), 1)
+        assert digests(state) == before
+
+
+def test_a_reader_changes_nothing(folder):
+    for path in data_files(folder, 2):
+        path.unlink()
+    (folder / "checkpoints/3.orbax-checkpoint-tmp").mkdir()
+    there = sorted(folder.rglob("*"))
+    with Checkpoints(folder, read_only=True) as checkpoints:
+        with pytest.raises(DataError):
+            checkpoints.restore(like(), 2)
+        assert same(checkpoints.restore(like(), 1), make_state(1))
+    assert sorted(folder.rglob("*")) == there
+    with Checkpoints(folder / "nothing", read_only=True) as checkpoints:
+        assert checkpoints.steps() == []
+    assert not (folder / "nothing").exists()
 
 
 def test_none_where_there_is_none(tmp_path):

@@ -215,13 +215,13 @@ def test_there_are_experiments_with_and_without_variants():
 def test_exit_codes_tell_errors_apart():
     kinds = [
         *(errors.ConfigError, errors.DataError, errors.Diverged),
-        *(errors.WorkdirInUse, errors.Preempted),
+        *(errors.WorkdirInUse, errors.NotSaved, errors.Preempted),
     ]
     codes = [kind.exit_code for kind in kinds]
     assert len(set(codes)) == len(kinds)
     # Not those of Python, of the shell, nor of signals (128 and above).
     assert all(3 <= code < 126 for code in codes)
-    assert codes == [64, 65, 70, 73, 75]  # Launch scripts act on them.
+    assert codes == [64, 65, 70, 73, 74, 75]  # Launch scripts act on them.
 
 
 def test_a_misspelt_name_gets_the_nearest_and_a_strange_one_none():

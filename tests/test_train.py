@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,13 +20,14 @@ from gan import flops, workdir
 from gan.checkpoint import Checkpoints, digests
 from gan.config import Optimizer
 from gan.data.attributes import AttributeTable
-from gan.errors import ConfigError, Diverged, WorkdirInUse
+from gan.errors import ConfigError, Diverged, Preempted, WorkdirInUse
 from gan.logs import read_rows
 from gan.state import Batch
 from gan.step import build, train_step
 from gan.train import Clock, train
 
 ROOT = Path(__file__).parents[1]
+CLOCK = ("seconds", "images_per_second")
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +94,34 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(config, finished, tm
     assert int(after.step) == 5
 
 
+def without_clock(folder: Path) -> list[dict[str, float]]:
+    rows = read_rows(folder / "metrics.jsonl")
+    return [{k: v for k, v in row.items() if k not in CLOCK} for row in rows]
+
+
+@pytest.mark.slow
+def test_metrics_in_flight_survive_a_signal_bit_for_bit(config, tmp_path, monkeypatch):
+    """Stopped at step 3 and at step 5 of a log interval of 6."""
+    every = dict(log_every=6, sample_every=100, checkpoint_every=1)
+    config = dataclasses.replace(config, steps=7, **every)
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    train(config, whole)
+    assert [row["step"] for row in without_clock(whole)] == [6, 7]
+    save = Checkpoints.save
+
+    def save_and_stop(self, state, step, metrics):
+        save(self, state, step, metrics)
+        if step in (2, 4):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Checkpoints, "save", save_and_stop)
+    for last in (3, 5):
+        with pytest.raises(Preempted, match=f"saved step {last}"):
+            train(config, stopped)
+    train(config, stopped)
+    assert without_clock(stopped) == without_clock(whole)
+
+
 @pytest.mark.slow
 def test_several_steps_in_one_call_are_the_same_steps(config, finished, tmp_path):
     every = dict(log_every=4, sample_every=4, checkpoint_every=4)
@@ -130,6 +160,21 @@ def test_other_data_in_the_same_workdir_are_refused(config, finished, tmp_path):
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(ConfigError, match="other data"):
         train(config, tmp_path)
+
+
+@pytest.mark.parametrize("lost", ["attributes.npz", "config.json"])
+def test_a_checkpoint_knows_what_it_was_trained_on(config, finished, tmp_path, lost):
+    shutil.copytree(finished[1], tmp_path, dirs_exist_ok=True)
+    (tmp_path / lost).unlink()
+    data = dataclasses.replace(config.data, num_faces=300)
+    other = {
+        "attributes.npz": dataclasses.replace(config, data=data),
+        "config.json": dataclasses.replace(config, seed=1),
+    }[lost]
+    text = {"attributes.npz": "images: ", "config.json": "seed: 0 there, 1 now"}[lost]
+    (tmp_path / "config.json").unlink(missing_ok=True)
+    with pytest.raises(ConfigError, match=f"checkpoints/4 holds .*{text}"):
+        train(other, tmp_path)
 
 
 def test_one_workdir_one_run(config, finished):

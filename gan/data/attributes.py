@@ -1,6 +1,7 @@
 """The training set's attributes by name: which there are, how often, and in which company."""
 
 import dataclasses
+import hashlib
 import io
 import os
 import zipfile
@@ -8,6 +9,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -45,6 +47,15 @@ class AttributeTable:
         """
         known = self.fingerprint == other.fingerprint or self.pictures == other.pictures
         return known and self.names == other.names and np.array_equal(self.rows, other.rows)
+
+    def identity(self) -> dict[str, Any]:
+        """The same as JSON: all of it must agree, of `pictures` one entry."""
+        return {
+            "images": len(self.rows),
+            **{f"attribute {name}": column for column, name in enumerate(self.names)},
+            "labels": hashlib.sha256(self.rows.tobytes()).hexdigest()[:16],
+            "pictures": {"source": self.fingerprint[:16], "pixels": self.pictures[:16]},
+        }
 
     @cached_property
     def marginals(self) -> Float[np.ndarray, " a"]:

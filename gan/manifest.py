@@ -1,0 +1,126 @@
+"""What a checkpoint says of itself: which arrays it holds, of what, and their checksums."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+SHOWN = 4  # Differences that a message names.
+FIRST = {"step", "sha256"}  # All that the first format had.
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """Lies beside the arrays in the same folder, so that both are there or neither is."""
+
+    step: int
+    sha256: dict[str, str]  # Of each array, by its place in the state.
+    arrays: dict[str, str] | None = None  # Type and shape of each. None: not known, as before.
+    about: dict[str, Any] | None = None  # What the state belongs to.
+    metrics: dict[str, Any] | None = None  # Those in flight, by name.
+
+    def to_json(self) -> dict[str, Any]:
+        """With a checksum of its own: no flipped bit of it may pass for another model."""
+        fields = dataclasses.asdict(self)
+        return fields | {"digest": _digest(fields)}
+
+    @classmethod
+    def from_json(cls, text: str) -> "Manifest":
+        """Raises ValueError where it is damaged."""
+        fields = json.loads(text)
+        if not isinstance(fields, dict):
+            raise ValueError("it is no table")
+        if fields.keys() != FIRST and fields.pop("digest", None) != _digest(fields):
+            raise ValueError("its checksum is wrong")
+        if not isinstance(fields["sha256"], dict):
+            raise ValueError("it has no checksums")
+        return cls(**fields)
+
+
+def _digest(fields: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+def on_host(tree: Any) -> Any:
+    """Its replicated arrays as NumPy's, random keys as their numbers. On CPU they may be views."""
+
+    def numbers(leaf: Any) -> Any:
+        return jax.random.key_data(leaf.addressable_data(0)) if is_key(leaf) else leaf
+
+    return jax.device_get(jax.tree.map(numbers, tree))
+
+
+def is_key(leaf: Any) -> bool:
+    """Whether it is a typed random key."""
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def digests(tree: Any) -> dict[str, str]:
+    """SHA-256 of each array's type, shape and bytes, by its place in the tree."""
+
+    def digest(array: np.ndarray) -> str:
+        sha256 = hashlib.sha256(f"{array.dtype.str} {array.shape} ".encode())
+        sha256.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        return sha256.hexdigest()
+
+    return {name: digest(array) for name, array in by_place(on_host(tree)).items()}
+
+
+def types(tree: Any) -> dict[str, str]:
+    """Type and shape of each array (or what stands for it), as "float32 [100, 1024]"."""
+
+    def describe(leaf: Any) -> str:
+        if is_key(leaf):
+            leaf = jax.eval_shape(jax.random.key_data, leaf)
+        return f"{leaf.dtype} {list(leaf.shape)}"
+
+    return {name: describe(leaf) for name, leaf in by_place(tree).items()}
+
+
+def by_place(tree: Any) -> dict[str, Any]:
+    """The leaves, by names like "generator.params['Dense_0']['kernel']"."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+
+
+def plain(tree: Any) -> dict[str, list] | None:
+    """The arrays of a small tree as JSON: type and values, by place. None where there are none."""
+    arrays = by_place(on_host(tree))
+    return {name: [str(x.dtype), x.tolist()] for name, x in arrays.items()} or None
+
+
+def filled(like: Any, values: Mapping[str, Sequence] | None) -> Any:
+    """The tree of what `plain` gave, on the host; None where it is none like `like`."""
+    if values is None or by_place(like).keys() != values.keys():
+        return None
+    arrays = [np.asarray(values[name][1], values[name][0]) for name in by_place(like)]
+    return jax.tree.unflatten(jax.tree.structure(like), arrays)
+
+
+def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What is not the same, for people; "" where all is."""
+    texts = [
+        f"{name.lstrip('.')}: {_text(there[name])} there, {_text(now[name])} now"
+        for name in there
+        if name in now and not _agree(there[name], now[name])
+    ]
+    for where, one, other in (("there", there, now), ("now", now, there)):
+        texts += [f"only {where}: {n.lstrip('.')} ({_text(one[n])})" for n in one if n not in other]
+    more = f"; and {len(texts) - SHOWN} more" if len(texts) > SHOWN else ""
+    return "; ".join(texts[:SHOWN]) + more
+
+
+def _agree(there: Any, now: Any) -> bool:
+    """Entries of a table are ways to know the same thing: one that agrees is enough."""
+    if isinstance(there, dict) and isinstance(now, dict):
+        return any(name in now and there[name] == now[name] for name in there)
+    return there == now
+
+
+def _text(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."
