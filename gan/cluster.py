@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gan.errors import OURS, ConfigError
+from gan.errors import OURS, ConfigError, Unreachable
 
 log = logging.getLogger("gan")
 INITIALIZATION = 300  # Seconds until all processes have to be there,
@@ -101,8 +101,8 @@ def _in_slurm(environ: Mapping[str, str]) -> Place | None:
 def join(place: Place | None, heartbeat: float) -> None:
     """Makes this process one of many, before anything else asks for a device.
 
-    Without a `place`, those of a TPU pod find each other by its metadata. Raises ConfigError where
-    the processes cannot reach each other.
+    Without a `place`, those of a TPU pod find each other by its metadata. Raises Unreachable where
+    they do not find each other, ConfigError where they never will.
     """
     import jax
     from jax._src.cloud_tpu_init import running_in_cloud_tpu_vm
@@ -147,7 +147,7 @@ def join(place: Place | None, heartbeat: float) -> None:
                 **options,
             )
         except RuntimeError as error:
-            raise ConfigError(
+            raise Unreachable(
                 f"Process {place.index} of {place.num} cannot join: nobody listens at "
                 f"{place.coordinator}, or others are missing ({_line(error)})."
             ) from error

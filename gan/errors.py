@@ -36,6 +36,12 @@ class NotSaved(OSError):
     exit_code = 74
 
 
+class Unreachable(ConnectionError):
+    """The processes of a run do not find each other; perhaps the next time."""
+
+    exit_code = 70
+
+
 class Preempted(Exception):
     """The machine is taken away; all is saved, and the same command goes on from there."""
 
@@ -43,7 +49,7 @@ class Preempted(Exception):
 
 
 # What a person is told in a line, without a traceback.
-OURS = (ConfigError, DataError, Diverged, NotSaved, Preempted, WorkdirInUse)
+OURS = (ConfigError, DataError, Diverged, NotSaved, Preempted, Unreachable, WorkdirInUse)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -74,6 +74,11 @@ class Parallel:
         devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
         return cls(mode, Mesh(np.array(devices), (AXIS,)))
 
+    def connect(self) -> None:
+        """Lets all devices meet once: gloo waits for half a minute, and compiling may take more."""
+        ones = jax.make_array_from_callback((self.mesh.size,), self.by_rows, lambda _: np.ones(1))
+        jax.jit(jnp.sum, out_shardings=self.replicated)(ones).block_until_ready()
+
     @property
     def axis_name(self) -> str | None:
         """What the step averages over, None where XLA does it."""

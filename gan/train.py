@@ -45,6 +45,8 @@ def train(config: Config, folder: Path, verify: bool = False) -> TrainState:
     validate(config, jax.device_count())
     # Before anything is written or prepared: can this game be built at all?
     abstract_state(build(config, ()), parallel.replicated)
+    if cluster.count() > 1:
+        parallel.connect()
     with contextlib.ExitStack() as stack:
         watchdog = stack.enter_context(Watchdog(config.limits))
         with cluster.together("workdir"):

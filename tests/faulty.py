@@ -18,6 +18,11 @@ def hang() -> None:
     time.sleep(10_000)
 
 
+def late() -> None:
+    """As a host does that compiles far more slowly than the others."""
+    time.sleep(45)
+
+
 def fail() -> None:
     """As a bug does."""
     raise RuntimeError("a fault made for a test")
@@ -74,7 +79,7 @@ if __name__ == "__main__":
     elif kind == "impatient":
         cluster.INITIALIZATION = 5
     else:
-        harm = {"hang": hang, "fail": fail, "bad": bad}[kind]
+        harm = {"hang": hang, "late": late, "fail": fail, "bad": bad}[kind]
         if step == "preparing":
             while_preparing(harm, int(process))
         else:
