@@ -9,8 +9,6 @@ only compiled for: what they tell each other is read from the program.
 import collections
 import functools
 import json
-import math
-import re
 import statistics
 import sys
 from collections.abc import Callable
@@ -22,16 +20,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # For `python benchmarks/scaling.py`.
 from benchmarks import turns
+from gan import hlo
 from gan.config import Config, Data, Network
 from gan.parallel import Parallel, compile_once
 from gan.state import Batch
 from gan.step import abstract_state, build, init_state, train_step
 
 MARGINALS = (0.5,) * 40
-COLLECTIVE = re.compile(
-    r"= (.+?) (all-reduce|all-gather|reduce-scatter|collective-permute|all-to-all)(?:-done)?\("
-)
-ARRAY = re.compile(r"(pred|[a-z]+(\d+))[a-z0-9]*\[([\d,]*)\]")
 
 
 class Step:
@@ -93,14 +88,12 @@ def growth(
     return {"rows": rows, "exponent": turns.exponent(flops, medians) if len(values) > 1 else None}
 
 
-def collectives(text: str) -> dict[str, dict[str, int]]:
+def collectives(text: str, devices: int) -> dict[str, dict[str, int]]:
     """How many of each kind a compiled program has, and the bytes of their results."""
     found: dict[str, dict[str, int]] = collections.defaultdict(lambda: {"number": 0, "bytes": 0})
-    for shapes, kind in COLLECTIVE.findall(text):
-        found[kind]["number"] += 1
-        for _, bits, sides in ARRAY.findall(shapes):
-            numbers = math.prod(int(side) for side in sides.split(",") if side)
-            found[kind]["bytes"] += numbers * max(int(bits or 8), 8) // 8
+    for collective in hlo.collectives(text, devices):
+        found[collective.kind]["number"] += 1
+        found[collective.kind]["bytes"] += collective.bytes
     return dict(found)
 
 
@@ -112,7 +105,7 @@ def on_devices(devices: int, batch: int, size: int, width: int) -> dict[str, Any
     players = step.like.generator, step.like.discriminator
     size_of = lambda tree: sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))  # noqa: E731
     return {
-        "collectives": collectives(step.compiled.as_text()),
+        "collectives": collectives(step.compiled.as_text(), devices),
         "gradient_bytes": size_of([player.params for player in players]),
         "statistics_bytes": size_of([player.variables for player in players]),
         "flops_of_a_device": step.flops,

@@ -9,16 +9,16 @@
 from gan.config import Config, Data, Network
 from gan.errors import ConfigError, nearest
 
-WIDTHS = {"": 64, "narrow": 32}
+VARIANTS = {"": 64, "narrow": 32}  # Widths.
 
 
 def get_config(variant: str = "") -> Config:
-    if variant not in WIDTHS:
-        hint = nearest(variant, WIDTHS)
+    if variant not in VARIANTS:
+        hint = nearest(variant, VARIANTS)
         raise ConfigError(f"configs/celeba64.py:{variant}: no such variant.{hint}")
     return Config(
         steps=32_000,
         r1=1.0,
         data=Data(source="celeba"),
-        network=Network(g_width=WIDTHS[variant], d_width=WIDTHS[variant], film=True),
+        network=Network(g_width=VARIANTS[variant], d_width=VARIANTS[variant], film=True),
     )

@@ -24,7 +24,7 @@ from gan import config as settings
 from gan.config import Config, flatten, resolve, to_json
 from gan.errors import INTERNAL, OURS, ConfigError, nearest
 
-MODES = ("train", "prepare", "export", "evaluate", "compare", "sample")
+MODES = ("train", "prepare", "export", "evaluate", "compare", "sample", "preflight")
 MODES_OF = {  # Of options that do not go with every mode.
     **dict.fromkeys(("coordinator", "num_processes", "process_id"), ("train",)),
     "verify": ("train", "prepare"),
@@ -36,6 +36,7 @@ MODES_OF = {  # Of options that do not go with every mode.
     "best": ("evaluate", "compare"),
     **dict.fromkeys(("split", "num_images", "inception", "resize"), ("evaluate",)),
     **dict.fromkeys(("images", "watch"), ("evaluate",)),
+    **dict.fromkeys(("topology", "price"), ("preflight",)),
 }
 
 
@@ -59,6 +60,8 @@ def define_flags() -> flags.FlagValues:
         "out": "sample: the PNG to write, or folder with --individual. Default: in the workdir. "
         "export: the folder of TFDS data sets.",
         "file_format": "export: tfrecord or array_record. Default: tfrecord.",
+        "topology": "preflight: hardware to compile for, which need not be here, as v5e:4x4 or "
+        "h200:8; several with commas.",
     }
     for name, meaning in text.items():
         flags.DEFINE_string(name, None, meaning, flag_values=values)
@@ -71,6 +74,9 @@ def define_flags() -> flags.FlagValues:
         flags.DEFINE_integer(name, None, meaning, lower_bound=1, flag_values=values)
     flags.DEFINE_integer(
         "process_id", None, "train: which one this is, from 0.", lower_bound=0, flag_values=values
+    )
+    flags.DEFINE_float(
+        "price", None, "preflight: USD a device and hour.", lower_bound=0.0, flag_values=values
     )
     flags.DEFINE_enum("mode", "train", MODES, "What to do.", flag_values=values)
     for name, default, values_, meaning in (
@@ -199,6 +205,9 @@ def run(argv: list[str]) -> None:
     if values.mode in ("evaluate", "compare") and values.workdir:
         score(values)
         return
+    if values.mode == "preflight":
+        check_hardware(values)
+        return
     folder = Path(values.workdir).expanduser().absolute() if values.workdir else None
     if folder is None and values.mode not in ("prepare", "export"):
         raise ConfigError(f"--mode={values.mode} needs --workdir=FOLDER, the folder of the run.")
@@ -260,6 +269,31 @@ def job(values: flags.FlagValues, folder: Path | None) -> None:
             size=values.size,
             individual=values.individual,
         )
+
+
+def check_hardware(values: flags.FlagValues) -> None:
+    """Compiles for hardware that is not here, and says how it would do."""
+    if not values.topology:
+        raise ConfigError("--mode=preflight needs --topology=NAME, such as v5e:4x4 or h200:8.")
+    if values.workdir:
+        raise ConfigError("--mode=preflight leaves nothing behind: no --workdir.")
+    # Before JAX is imported: this machine's devices are left alone, and libtpu asks no network
+    # what it runs on, nor complains that it cannot know.
+    os.environ |= {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1"}
+    os.environ |= {"ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}  # It only compiles: no device to share.
+    os.environ |= {"TPU_WORKER_HOSTNAMES": "localhost", "TPU_ACCELERATOR_TYPE": "v5litepod-8"}
+    _quiet()
+    config, name = values.config, Path(_config_file(sys.argv)).name.replace(".py", "")
+    if config is not None:
+        settings.validate(config)
+    if values.dry_run:
+        print(f"Would compile {name or 'all of configs/'} for {values.topology}.")
+        return
+    if config is not None and config.deterministic:
+        _repeat_bit_for_bit()
+    from gan.preflight import preflight
+
+    preflight(config, name, values.topology, values.price)
 
 
 def score(values: flags.FlagValues) -> None:
@@ -345,18 +379,22 @@ def _quiet() -> None:
     logs.to_terminal()
 
 
+def _repeat_bit_for_bit() -> None:
+    """Read when the first device is asked for. It changes nothing but GPUs."""
+    given = os.environ.get("XLA_FLAGS", "")
+    if given and not given.strip().startswith("-"):
+        raise ConfigError(
+            f"XLA_FLAGS={given} names a file: config.deterministic cannot add its flag. Write "
+            "--xla_gpu_deterministic_ops=true into that file and leave the setting out."
+        )
+    os.environ["XLA_FLAGS"] = f"{given} --xla_gpu_deterministic_ops=true".strip()
+
+
 def _start_jax(deterministic: bool) -> None:
     import jax
 
-    if deterministic:  # Read when the first device is asked for. It changes nothing but GPUs.
-        given = os.environ.get("XLA_FLAGS", "")
-        if given and not given.strip().startswith("-"):
-            raise ConfigError(
-                f"XLA_FLAGS={given} names a file: config.deterministic cannot add its flag. Write "
-                "--xla_gpu_deterministic_ops=true into that file and leave the setting out."
-            )
-        os.environ["XLA_FLAGS"] = f"{given} --xla_gpu_deterministic_ops=true".strip()
-
+    if deterministic:
+        _repeat_bit_for_bit()
     # Compiled programs are kept, so a second start takes no minute. They are code: nobody else's.
     cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "gan" / "xla"
     with contextlib.suppress(OSError):

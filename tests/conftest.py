@@ -18,9 +18,10 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 # `gan.state` is left out: JAX rebuilds its pytrees with leaves that are no arrays.
 CHECKED = [
-    *("augment", "checkpoint", "compare", "data", "evaluate", "judge", "losses", "manifest"),
-    *("metrics", "networks", "parallel", "pictures", "report", "report_figures", "report_page"),
-    *("results", "sample", "sampler", "step", "step_files", "tables", "train", "workdir"),
+    *("augment", "checkpoint", "compare", "data", "evaluate", "hlo", "judge", "losses"),
+    *("manifest", "metrics", "networks", "parallel", "pictures", "preflight", "preflight_words"),
+    *("report", "report_figures", "report_page", "results", "roofline", "sample", "sampler"),
+    *("step", "step_files", "tables", "topology", "train", "workdir"),
 ]
 install_import_hook([f"gan.{name}" for name in CHECKED], "beartype.beartype")
 

@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 
 FLOORS = [
-    {"errors", "flops", "lazy", "state", "winograd"},
-    {"cluster", "config", "convolution"},
-    {"losses", "augment", "parallel", "pictures", "networks"},
-    {"logs", "data"},
+    {"errors", "flops", "hlo", "lazy", "state", "winograd"},
+    {"cluster", "config", "convolution", "hardware"},
+    {"losses", "augment", "parallel", "pictures", "networks", "topology"},
+    {"logs", "data", "roofline"},
     {"manifest", "metrics", "step_files"},
     {"checkpoint", "trace", "watchdog", "workdir"},
     {"results", "step"},
     {"report_figures", "report_page", "report_words", "tables"},
     {"sampler"},
-    {"compare", "report", "sample", "train"},
-    {"judge"},
+    {"compare", "report", "sample", "train", "preflight_words"},
+    {"judge", "preflight"},
     {"evaluate"},
     {"main"},
 ]
@@ -52,6 +52,6 @@ def test_imports_go_down(path):
 
 
 def test_tensorflow_is_imported_only_where_it_is_used():
-    jobs = "gan.train, gan.evaluate, gan.sample, gan.data.prepare, gan.data.feed"
+    jobs = "gan.train, gan.evaluate, gan.sample, gan.data.prepare, gan.preflight"
     code = f"import {jobs}, sys; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

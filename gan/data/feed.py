@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax import lax
+from jax.sharding import NamedSharding
 from jaxtyping import Array, Int32, Int64, UInt8
 
 from gan import cluster
@@ -140,10 +141,9 @@ class Resident:
         self.per_call = per_call
         self._parallel, self._seed, self._batch = parallel, seed, batch
         self._num, self._shape = len(store.images), store.images.shape[1:]
-        place = parallel.by_rows if sharded else parallel.replicated
         # Flat: with 3 channels last, a TPU would pad each pixel to 128.
         self._data = tuple(
-            parallel.place(rows.reshape(self._num, -1), place)
+            parallel.place(rows.reshape(self._num, -1), place_of(parallel, sharded))
             for rows in (store.images, store.attributes)
         )
 
@@ -159,12 +159,22 @@ class Resident:
 
     def compile(self, step: Callable[[Any, Batch], tuple[Any, Any]]) -> Callable:
         """`step(state, batch)` as a call (state, what `calls` yields); it consumes its state."""
-        call = self._parallel.compile(functools.partial(self._call, step), 1, self._data)
+        call = compile_resident(self._parallel, step, self._shape, self._data)
         return lambda state, rows: call(state, rows, *self._data)
 
-    def _call(
-        self,
-        step: Callable[[Any, Batch], tuple[Any, Any]],
+
+def compile_resident(
+    parallel: Parallel,
+    step: Callable[[Any, Batch], tuple[Any, Any]],
+    shape: tuple[int, ...],
+    data: Sequence[jax.Array | jax.ShapeDtypeStruct],
+) -> Callable:
+    """`step(state, batch)` as a call (state, indices [k b], *data) of k steps, as `Resident`'s.
+
+    `data`, or what they are like: images of this `shape`, flat [n p], and attributes [n a].
+    """
+
+    def call(
         state: Any,
         rows: Int32[Array, "k b"],
         images: UInt8[Array, "n p"],
@@ -172,12 +182,45 @@ class Resident:
     ) -> tuple[Any, Any]:
         def one(state: Any, rows: Int32[Array, "b"]) -> tuple[Any, Any]:
             image, labels = (x.at[rows].get(mode="promise_in_bounds") for x in (images, attributes))
-            return step(state, Batch(image.reshape(-1, *self._shape), labels))
+            return step(state, Batch(image.reshape(-1, *shape), labels))
 
         if rows.shape[0] == 1:
             return one(state, rows[0])
         state, updates = lax.scan(one, state, rows)
         return state, updates.reduce()
+
+    return parallel.compile(call, 1, data)
+
+
+def place_of(parallel: Parallel, sharded: bool) -> NamedSharding:
+    """Where the rows of a resident store lie: all of them on each device, or a share."""
+    return parallel.by_rows if sharded else parallel.replicated
+
+
+def choose(kind: str, size: int, free: int, parallel: Parallel) -> str:
+    """Which feed is meant, of a store of `size` bytes: "stream", "resident" or "sharded".
+
+    `free` are the bytes free on a device. Raises ConfigError where "resident" cannot be.
+    """
+    room = SHARE * free
+    if kind != "stream" and size <= room:
+        return "resident"
+    # Rows on several devices meet in XLA's communication, which pmap's slices do not see.
+    if kind != "stream" and parallel.mode == "jit" and size <= room * parallel.mesh.size:
+        return "sharded"
+    if kind == "resident":
+        raise ConfigError(
+            f"config.data.feed='resident': {size / 1e6:,.0f} MB do not fit into {SHARE:.0%} of the "
+            f"{free / 1e6:,.0f} MB free on each of {parallel.mesh.size} devices"
+            + (" (under pmap, each needs all of it)" if parallel.mode == "pmap" else "")
+            + ". Use config.data.feed=stream."
+        )
+    return "stream"
+
+
+def most_steps(asked: int, parallel: Parallel) -> int:
+    """Steps of a resident feed's call at most: as asked, or what is fast on these devices."""
+    return asked or (1 if parallel.platform == "cpu" else STEPS_PER_CALL)
 
 
 def open_feed(
@@ -188,24 +231,13 @@ def open_feed(
     `batch` is the number of examples a step, over all devices.
     """
     size, free = store.images.nbytes + store.attributes.nbytes, agree(store, free_memory())
-    room = SHARE * free
-    whole = size <= room
-    # Rows on several devices meet in XLA's communication, which pmap's slices do not see.
-    sharded = not whole and parallel.mode == "jit" and size <= room * parallel.mesh.size
-    if kind == "resident" and not whole and not sharded:
-        raise ConfigError(
-            f"config.data.feed='resident': {size / 1e6:,.0f} MB do not fit into {SHARE:.0%} of the "
-            f"{free / 1e6:,.0f} MB free on each of {parallel.mesh.size} devices"
-            + (" (under pmap, each needs all of it)" if parallel.mode == "pmap" else "")
-            + ". Use config.data.feed=stream."
-        )
-    if kind == "stream" or (kind == "auto" and not whole and not sharded):
+    chosen = choose(kind, size, free, parallel)
+    if chosen == "stream":
         feed = Stream(store, parallel, seed=seed, batch=batch)
     else:
-        cpu = jax.default_backend() == "cpu"
-        per_call = steps_per_call or (1 if cpu else STEPS_PER_CALL)
+        per_call = most_steps(steps_per_call, parallel)
         options = dict(seed=seed, batch=batch, per_call=per_call)
-        feed = Resident(store, parallel, **options, sharded=sharded)
+        feed = Resident(store, parallel, **options, sharded=chosen == "sharded")
     feed.text += (
         f"; it may take {SHARE:.0%} of the {free / 1e6:,.0f} MB free on a device; steps a call: "
         f"{feed.per_call}."

@@ -54,8 +54,7 @@ def prepare(config: Data, verify: Collection[str] = (), tell: bool = False) -> d
         "attribute_names": source.attribute_names,
         "image_size": config.image_size,
     }
-    key = (source.name, source.fingerprint[:12], crop, config.image_size, made["resize"])
-    where = Path(config.cache_dir).expanduser() / "-".join(map(str, (*key, f"v{VERSION}")))
+    where = _where(config, source, crop)
     sheet = where / "prepared.png"
     new = not all(path.exists() for path in (sheet, *(where / name for name in source.splits)))
     if new:
@@ -81,6 +80,20 @@ def prepare(config: Data, verify: Collection[str] = (), tell: bool = False) -> d
         log.info("%s", report.table(stores))
         log.info("Look whether these are the faces that you meant: %s", sheet)
     return {name: choose(store, config.attributes) for name, store in stores.items()}
+
+
+def prepared_training_set(config: Data) -> Store | None:
+    """What was prepared of it before, if the cache holds it. Raises ConfigError, DataError."""
+    source = find_source(config)
+    path = _where(config, source, crop_of(config, source)) / "train"
+    return choose(open_store(path), config.attributes) if path.exists() else None
+
+
+def _where(config: Data, source: Source, crop: str) -> Path:
+    """The folder of its stores in the cache."""
+    resize = "none" if source.drawn else config.resize
+    key = (source.name, source.fingerprint[:12], crop, config.image_size, resize)
+    return Path(config.cache_dir).expanduser() / "-".join(map(str, (*key, f"v{VERSION}")))
 
 
 def find_source(config: Data) -> Source:
