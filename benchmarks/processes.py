@@ -8,8 +8,11 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+ENTER = ("ip", "netns", "exec")
+RENAME = ("unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"')
 ROOT = Path(__file__).parents[1]
 
 
@@ -24,10 +27,13 @@ class Job:
         num: int = 1,
         devices: int = 1,
         fault: str = "",
+        coordinator: str = "localhost",
+        inside: Sequence[str] = (),
     ):
         """Starts them; what they print goes to files beside `folder`.
 
-        `fault` ("hang:1:3") is for `tests/faulty.py`.
+        `fault` ("hang:1:3") is for `tests/faulty.py`; `inside` are network namespaces, one a
+        process, which is also the name of its host.
         """
         port = free_port()
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -42,8 +48,10 @@ class Job:
                 *(f"--config.data.cache_dir={cache}", *options),
             ]
             if num > 1:
-                command.append(f"--coordinator=localhost:{port}")
+                command.append(f"--coordinator={coordinator}:{port}")
                 command += [f"--num_processes={num}", f"--process_id={index}"]
+            if inside:
+                command = [*ENTER, inside[index], *RENAME, inside[index], *command]
             environment = os.environ | {
                 "JAX_PLATFORMS": "cpu",
                 "JAX_NUM_CPU_DEVICES": str(devices),

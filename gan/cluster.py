@@ -16,7 +16,7 @@ import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from gan.errors import OURS, ConfigError, Unreachable
@@ -43,7 +43,6 @@ def find(
     coordinator: str | None = None,
     num: int | None = None,
     index: int | None = None,
-    environ: Mapping[str, str] = os.environ,
 ) -> Place | None:
     """The place that options, environment or Slurm give this process; None where it is alone.
 
@@ -52,11 +51,12 @@ def find(
     names = ("--coordinator", "--num_processes", "--process_id")
     given: dict[str, Any] = dict(zip(names, (coordinator, num, index), strict=True))
     if all(value is None for value in given.values()):
+        environ = os.environ
         task = environ.get("JAX_PROCESS_ID", environ.get("JOB_COMPLETION_INDEX"))
         names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
         values = (environ.get(names[0]), environ.get(names[1]), task)
         if environ.get(names[1]) is None:
-            return _in_slurm(environ)
+            return _in_slurm()
         given = dict(zip(names, values, strict=True))
     for name in names[1:]:
         if given[name] is not None and not re.fullmatch(r"\d+", str(given[name])):
@@ -79,11 +79,12 @@ def find(
     return Place(coordinator, int(num), int(index))
 
 
-def _in_slurm(environ: Mapping[str, str]) -> Place | None:
+def _in_slurm() -> Place | None:
     from jax._src.clusters.slurm_cluster import (
         SlurmCluster,
     )  # Knows node lists, and agrees on a port.
 
+    environ = os.environ
     if not SlurmCluster.is_env_present() or int(environ["SLURM_NTASKS"]) == 1:
         return None
     # JAX gives each task the one GPU of its number, which is right only where a node has several

@@ -3,7 +3,9 @@
 import os
 import shutil
 import signal
+import subprocess
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +15,6 @@ from gan.checkpoint import Checkpoints
 from gan.logs import read_rows
 from gan.sample import Run
 
-pytestmark = pytest.mark.slow
 BOUND = 60  # Seconds from a fault to the end of all: see `LIMITS`, and a machine that is busy.
 LIMITS = ("--config.limits.heartbeat=10", "--config.limits.step=10", "--config.limits.compile=60")
 LONG = ("--config.steps=100000", "--config.log_every=1", "--config.checkpoint_every=100000")
@@ -35,6 +36,7 @@ def restored(folder, step):
         return checkpoints.restore(run.like, step)
 
 
+@pytest.mark.slow
 def test_devices_in_one_process_or_several_give_the_same_bits(split):
     for step in (2, 4):
         assert len({fingerprint(split / str(num), step) for num in (1, 2, 4)}) == 1
@@ -48,18 +50,21 @@ def test_devices_in_one_process_or_several_give_the_same_bits(split):
     assert len(rows[0]) == 4
 
 
+@pytest.mark.slow
 def test_one_device_gives_the_same_to_rounding(split, finished):
     one, four = finished[1], split / "2"
     losses = [[row["d_loss"] for row in read_rows(p / "metrics.jsonl")] for p in (one, four)]
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_only_the_first_process_writes(split):
     text = next(split.glob("2.1.*.txt")).read_text()
     assert "step 1/4" not in text
     assert len(list((split / "2").glob("events*"))) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("num", "devices", "options"),
     [(1, 4, ()), (1, 1, ()), (1, 2, ("--config.parallel=pmap",)), (4, 1, ())],
@@ -82,6 +87,7 @@ def test_a_run_goes_on_with_any_other_number_of_processes(
     np.testing.assert_allclose(losses[0], losses[1], rtol=2e-3)
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_process_saves_the_same_step_in_all(faces_cache, tmp_path):
     for index, number in ((1, signal.SIGTERM), (0, signal.SIGINT)):
         with Job(tmp_path / "run", faces_cache, *LONG, *LIMITS, num=2) as job:
@@ -97,6 +103,7 @@ def test_a_signal_to_one_process_saves_the_same_step_in_all(faces_cache, tmp_pat
 KILLED = (-signal.SIGKILL, -signal.SIGABRT, 70)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", [0, 1])
 def test_where_one_is_killed_all_end(faces_cache, tmp_path, index):
     with Job(tmp_path / "run", faces_cache, *LONG, *LIMITS, num=2) as job:
@@ -107,6 +114,7 @@ def test_where_one_is_killed_all_end(faces_cache, tmp_path, index):
     assert codes[1 - index] in KILLED
 
 
+@pytest.mark.series
 def test_where_one_is_stopped_the_others_end(faces_cache, tmp_path):
     with Job(tmp_path / "run", faces_cache, *LONG, *LIMITS, num=2) as job:
         job.wait_for("step 2/")
@@ -116,6 +124,7 @@ def test_where_one_is_stopped_the_others_end(faces_cache, tmp_path):
         assert "(stopped sending heartbeats):\n1\n" in job.text(0)
 
 
+@pytest.mark.series
 @pytest.mark.parametrize("index", [0, 1])
 def test_an_error_in_one_ends_all_at_once(faces_cache, tmp_path, index):
     options = (*LONG, "--config.limits.heartbeat=10")
@@ -127,6 +136,7 @@ def test_an_error_in_one_ends_all_at_once(faces_cache, tmp_path, index):
     assert codes[1 - index] in KILLED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num", [1, 2])
 def test_one_that_hangs_is_the_first_to_end_and_says_where(faces_cache, tmp_path, num):
     fault = f"hang:{num - 1}:2"
@@ -141,6 +151,7 @@ def test_one_that_hangs_is_the_first_to_end_and_says_where(faces_cache, tmp_path
     assert codes[0] in KILLED
 
 
+@pytest.mark.slow
 def test_bad_data_on_one_host_end_all_with_its_code(faces_cache, tmp_path):
     fault = "bad:1:preparing"
     with Job(tmp_path / "run", faces_cache, *LONG, num=2, fault=fault) as job:
@@ -148,6 +159,7 @@ def test_bad_data_on_one_host_end_all_with_its_code(faces_cache, tmp_path):
         assert "Process 1: a damaged file made for a test" in job.text(0)
 
 
+@pytest.mark.slow
 def test_a_second_job_is_refused_by_all_its_processes(faces_cache, tmp_path):
     with Job(tmp_path / "run", faces_cache, *LONG, num=1) as first:
         first.wait_for("step 1/")
@@ -157,6 +169,7 @@ def test_a_second_job_is_refused_by_all_its_processes(faces_cache, tmp_path):
         assert first.processes[0].poll() is None
 
 
+@pytest.mark.series
 def test_folders_that_are_not_shared_are_refused(faces_cache, tmp_path):
     """As on two hosts where the same name means the disk of each."""
     folder = tmp_path / "run"
@@ -166,6 +179,7 @@ def test_folders_that_are_not_shared_are_refused(faces_cache, tmp_path):
     assert not (folder / "checkpoints").exists()
 
 
+@pytest.mark.series
 def test_too_few_processes_are_said_to_be_missing(faces_cache, tmp_path):
     begin = time.monotonic()
     with Job(tmp_path / "run", faces_cache, num=2, fault="impatient:0:start") as job:
@@ -174,3 +188,61 @@ def test_too_few_processes_are_said_to_be_missing(faces_cache, tmp_path):
         assert "Process 0 of 2" in job.text(0)
         assert "waits up to 5 s for the others, at localhost:" in job.text(0)
     assert time.monotonic() - begin < BOUND + 60
+
+
+NAMESPACES = ("gan-test-a", "gan-test-b")
+ADDRESSES = ("10.77.3.1", "10.77.3.2")
+
+
+@pytest.fixture
+def two_hosts():
+    """Two network namespaces with a cable between them; a function that says what a name means."""
+    if os.geteuid() != 0 or not shutil.which("ip"):
+        pytest.skip("only root makes network namespaces, by iproute2")
+    hosts = [Path("/etc/netns") / name / "hosts" for name in NAMESPACES]
+
+    def ip(*arguments):
+        subprocess.run(["ip", *arguments], check=True, capture_output=True)
+
+    def mean(*addresses):
+        text = "127.0.0.1 localhost\n"
+        for file, own in zip(hosts, addresses, strict=True):
+            others = dict(zip(NAMESPACES, ADDRESSES, strict=True)) | {file.parent.name: own}
+            file.write_text(text + "".join(f"{a} {name}\n" for name, a in others.items()))
+
+    try:
+        for file, name in zip(hosts, NAMESPACES, strict=True):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            ip("netns", "add", name)
+            ip("-n", name, "link", "set", "lo", "up")
+        ends = ("name", "cable", "netns", NAMESPACES[0], "type", "veth", "peer", "name", "cable")
+        ip("link", "add", *ends, "netns", NAMESPACES[1])
+        for name, address in zip(NAMESPACES, ADDRESSES, strict=True):
+            ip("-n", name, "address", "add", f"{address}/24", "dev", "cable")
+            ip("-n", name, "link", "set", "cable", "up")
+        mean(*ADDRESSES)
+        yield mean
+    finally:
+        for file, name in zip(hosts, NAMESPACES, strict=True):
+            subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
+            shutil.rmtree(file.parent, ignore_errors=True)
+
+
+@pytest.mark.series
+def test_where_the_network_is_cut_both_sides_end(faces_cache, tmp_path, two_hosts):
+    where = dict(num=2, inside=NAMESPACES, coordinator=NAMESPACES[0])
+    with Job(tmp_path / "run", faces_cache, *LONG, *LIMITS, **where) as job:
+        job.wait_for("step 2/")
+        cut = ["ip", "-n", NAMESPACES[1], "link", "set", "cable", "down"]
+        subprocess.run(cut, check=True)
+        codes = job.wait(BOUND)
+    assert set(codes) <= set(KILLED)
+
+
+@pytest.mark.series
+def test_a_host_name_that_means_loopback_is_refused(faces_cache, tmp_path, two_hosts):
+    two_hosts(ADDRESSES[0], "127.0.1.1")
+    where = dict(num=2, inside=NAMESPACES, coordinator=NAMESPACES[0])
+    with Job(tmp_path / "run", faces_cache, *LONG, **where) as job:
+        assert job.wait(BOUND + 60) == [64, 64]
+        assert f"The host name {NAMESPACES[1]} means 127.0.1.1" in job.text(0)

@@ -19,7 +19,6 @@ import tiny
 ROOT = Path(__file__).parents[1]
 MISSING = [name for name in ("slurmctld", "slurmd", "munged") if not shutil.which(name)]
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.skipif(
         bool(MISSING),
         reason=f"no {', '.join(MISSING)}: apt-get install slurm-wlm slurm-wlm-basic-plugins munge",
@@ -184,11 +183,13 @@ def check_goes_on(job: Job, undisturbed: Job, restarts: int = 1) -> None:
     assert job.digests() == undisturbed.digests()
 
 
+@pytest.mark.series
 def test_both_nodes_train_together(undisturbed):
     environment = json.loads((undisturbed.workdir / "environment.json").read_text())
     assert environment["processes"] == 2
 
 
+@pytest.mark.slow
 def test_preempted_by_a_higher_partition(cluster, undisturbed):
     job = cluster.submit("preempted")
     job.wait_saved()
@@ -197,6 +198,7 @@ def test_preempted_by_a_higher_partition(cluster, undisturbed):
     assert "Crashed" not in job.told()
 
 
+@pytest.mark.series
 def test_requeued_by_hand(cluster, undisturbed):
     job = cluster.submit("requeued")
     job.wait_saved()
@@ -204,6 +206,7 @@ def test_requeued_by_hand(cluster, undisturbed):
     check_goes_on(job, undisturbed)
 
 
+@pytest.mark.series
 def test_a_killed_task_is_a_crash_and_tried_again(cluster, undisturbed):
     job = cluster.submit("killed")
     job.wait_saved()
@@ -228,6 +231,7 @@ def kill_a_task(job: Job) -> None:
     pytest.fail(f"the second process of job {job.number} is not there.\n{job.told()}")
 
 
+@pytest.mark.series
 def test_cancelled_it_saves_and_does_not_queue_again(cluster, undisturbed):
     job = cluster.submit("cancelled")
     job.wait_saved()
@@ -243,6 +247,7 @@ def test_cancelled_it_saves_and_does_not_queue_again(cluster, undisturbed):
     assert again.digests() == undisturbed.digests()
 
 
+@pytest.mark.series
 def test_at_its_time_limit(cluster, undisturbed):
     """Slurm looks for it twice a minute, so this run is longer."""
     speed = max(map(int, re.findall(r"\| (\d+) img/s", undisturbed.told())))
@@ -263,6 +268,7 @@ def test_at_its_time_limit(cluster, undisturbed):
     assert "Crashed" not in job.told()
 
 
+@pytest.mark.series
 def test_a_wrong_configuration_is_not_tried_again(cluster):
     job = cluster.submit("wrong", steps=-1)
     job.wait_state("FAILED")
@@ -283,6 +289,7 @@ def stand_in(cluster) -> Iterator[Callable[..., Job]]:
     cluster.python.write_text(whole)
 
 
+@pytest.mark.series
 @pytest.mark.parametrize("codes", [(64, 134), (65, 75), (134, 73)])
 def test_what_one_task_found_wrong_is_not_lost_among_the_others(stand_in, codes):
     """The exit code of srun is the highest."""
@@ -292,6 +299,7 @@ def test_what_one_task_found_wrong_is_not_lost_among_the_others(stand_in, codes)
     assert job.field("Restarts") == "0"
 
 
+@pytest.mark.series
 def test_too_many_crashes_end_it(stand_in):
     job = stand_in(134, 70, MAX_CRASHES="2")
     job.wait_queued_again(1)
@@ -301,6 +309,7 @@ def test_too_many_crashes_end_it(stand_in):
     assert "2 of at most 2 times" in job.told()
 
 
+@pytest.mark.series
 def test_a_new_checkpoint_forgives_the_crashes_before(stand_in):
     job = stand_in(137, 137, MAX_CRASHES="2")
     for start in (1, 2):
@@ -312,6 +321,7 @@ def test_a_new_checkpoint_forgives_the_crashes_before(stand_in):
     job.wait_state("CANCELLED")
 
 
+@pytest.mark.series
 def test_a_saved_stop_is_no_crash(stand_in):
     job = stand_in(75, 75, MAX_CRASHES="1")
     for start in (1, 2):

@@ -1,0 +1,209 @@
+"""Who is who among several processes, and what they tell each other."""
+
+import json
+import os
+import socket
+import time
+
+import jax
+import pytest
+
+from gan import cluster
+from gan.cluster import Place, bind_address, find
+from gan.config import Limits
+from gan.errors import ConfigError, DataError, Unreachable
+from gan.watchdog import Watchdog
+
+POD = {
+    "JAX_COORDINATOR_ADDRESS": "gan-0.gan:1234",
+    "JAX_NUM_PROCESSES": "4",
+    "JOB_COMPLETION_INDEX": "3",
+}
+STEP = {
+    "SLURM_JOB_ID": "7",
+    "SLURM_STEP_NODELIST": "node[03-04]",
+    "SLURM_NTASKS": "2",
+    "SLURM_PROCID": "1",
+    "SLURM_LOCALID": "0",
+    "SLURM_STEP_NUM_NODES": "2",
+    "CUDA_VISIBLE_DEVICES": "0,1",
+}
+
+
+@pytest.fixture
+def find_in(monkeypatch):
+    """`find` in an environment of its own."""
+
+    def find_in(environ, *options):
+        monkeypatch.setattr(os, "environ", environ)
+        return find(*options)
+
+    return find_in
+
+
+def test_alone_unless_told_otherwise(find_in):
+    assert find_in({}) is None
+    assert find_in({}, None, 1) is None
+    assert find_in(POD | {"JAX_NUM_PROCESSES": "1"}) is None
+    assert find_in(STEP | {"SLURM_NTASKS": "1"}) is None
+    batch_script = {name: value for name, value in STEP.items() if "STEP" not in name}
+    assert find_in(batch_script) is None
+
+
+def test_options_come_before_the_environment_and_that_before_slurm(find_in):
+    assert find_in(POD | STEP, "a:1", 2, 0) == Place("a:1", 2, 0)
+    assert find_in(POD | STEP) == Place("gan-0.gan:1234", 4, 3)
+    assert find_in(POD | {"JAX_PROCESS_ID": "2"}).index == 2
+    port = 65535 - 2**12 + 1 + 7
+    assert find_in(STEP) == Place(f"node03:{port}", 2, 1)
+
+
+def test_a_task_has_its_own_gpu_only_where_others_are_on_its_node(find_in):
+    several = STEP | {"SLURM_STEP_NUM_NODES": "1", "SLURM_LOCALID": "1"}
+    assert find_in(several).devices == (1,)
+    # Slurm has already given it one.
+    assert find_in(several | {"CUDA_VISIBLE_DEVICES": "1"}).devices is None
+    assert find_in(STEP).devices is None
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("a:1", None, 0), "--num_processes: not given"),
+        ((None, 2, 0), "--coordinator: not given"),
+        (("a:1", 2, 2), "--process_id=2 must be below --num_processes=2"),
+        (("a", 2, 0), "--coordinator=a must be HOST:PORT"),
+    ],
+)
+def test_what_does_not_fit_together_is_named(find_in, options, said):
+    with pytest.raises(ConfigError, match=said):
+        find_in({}, *options)
+
+
+def test_an_environment_that_is_no_number_is_named(find_in):
+    with pytest.raises(ConfigError, match="JAX_NUM_PROCESSES=many must be a number"):
+        find_in(POD | {"JAX_NUM_PROCESSES": "many"})
+
+
+def test_the_coordinator_listens_where_it_is_named_and_nowhere_else(monkeypatch):
+    assert bind_address("localhost:5") == "127.0.0.1:5"
+    assert bind_address("127.0.0.1:5") == "127.0.0.1:5"
+    meaning = {"here": "127.0.1.1", "translated": "192.0.2.1"}
+
+    def lookup(host):
+        if host not in meaning:
+            raise OSError
+        return meaning[host]
+
+    monkeypatch.setattr(socket, "gethostbyname", lookup)
+    for name in ("here", "translated", "unknown"):  # Others may reach it by another address.
+        assert bind_address(f"{name}:5") is None
+
+
+def processes(monkeypatch, *said):
+    monkeypatch.setattr(cluster, "count", lambda: len(said))
+    monkeypatch.setattr(cluster, "gather", lambda what, text: [x or text for x in said])
+
+
+def test_a_host_name_that_others_cannot_reach_is_refused_on_cpus(monkeypatch):
+    here, there = json.dumps(["a", "127.0.1.1"]), json.dumps(["b", "10.0.0.2"])
+    processes(monkeypatch, here, there)
+    with pytest.raises(ConfigError, match="host name a means 127.0.1.1 on that host"):
+        cluster._check_addresses()
+    processes(monkeypatch, there, there)
+    cluster._check_addresses()
+    processes(monkeypatch, here, here)  # All on one host.
+    cluster._check_addresses()
+    processes(monkeypatch, here, there)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")  # NCCL asks the network's cards.
+    cluster._check_addresses()
+
+
+def test_what_one_process_raises_all_raise(monkeypatch):
+    processes(monkeypatch, None, json.dumps(["DataError", "a bad file"]))
+    with pytest.raises(DataError, match="Process 1: a bad file"), cluster.together("data"):
+        pass
+    with pytest.raises(ConfigError, match="mine"), cluster.together("data"):
+        raise ConfigError("mine")
+    processes(monkeypatch, None, None)
+    with cluster.together("data"):
+        done = True
+    assert done
+
+
+def test_alone_there_is_nothing_to_agree_on():
+    assert cluster.gather("x", "text") == ["text"]
+    assert cluster.first()
+    assert cluster.name() == ""
+    assert not cluster.preempted(1)
+    cluster.leave(70)
+    with pytest.raises(DataError), cluster.together("data"):
+        raise DataError("bad")
+
+
+def test_that_others_are_missing_is_no_reason_not_to_try_again():
+    assert Unreachable.exit_code not in (64, 65)
+
+
+class Ended(Exception):
+    pass
+
+
+@pytest.fixture
+def watched(monkeypatch):
+    """A watchdog whose clock the test turns, and what it barked."""
+    dog, barked = Watchdog(Limits(step=10, compile=100, save=50)), []
+    monkeypatch.setattr(dog, "_end", lambda: barked.append(dog._doing))
+
+    def later(seconds):
+        """As its thread would look meanwhile."""
+        dog._elapsed += seconds
+        if dog._elapsed > dog._limit:
+            dog._end()
+
+    return dog, barked, later
+
+
+def test_each_thing_has_its_limit(watched):
+    dog, barked, later = watched
+    later(1e9)
+    assert not barked  # Nothing is expected yet.
+    with dog.during("saving", "save"):
+        later(49)
+        assert not barked
+        later(2)
+        assert barked == ["saving"]
+    later(1e9)
+    assert len(barked) == 1
+
+
+def test_reading_ends_before_waiting_for_others_does(watched):
+    dog, barked, later = watched
+
+    def batches():
+        for step in (1, 2, 3):
+            later(9)
+            yield step, jax.numpy.zeros(3)
+
+    limits = []
+    for step, _ in dog.calls(batches()):
+        limits.append(dog._limit)
+        if step == 2:
+            with dog.during("saving", "save"):
+                pass
+        assert dog._doing == f"the call that ends with step {step}"
+    # The first compiles; the third may wait for others that save.
+    assert limits == [pytest.approx(165), pytest.approx(15), pytest.approx(65)]
+    assert not barked
+
+
+def test_time_in_which_a_process_was_stopped_is_not_counted(monkeypatch):
+    now = iter([0.0, 1000.0, 1000.5, 1001.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(now))
+    dog = Watchdog(Limits(step=10))
+    dog._limit = 10
+    waits = iter([False, False, False, True])
+    monkeypatch.setattr(dog._ended, "wait", lambda _: next(waits))
+    monkeypatch.setattr(dog, "_end", lambda: pytest.fail("barked"))
+    dog._watch()
+    assert dog._elapsed == pytest.approx(3.0)
