@@ -5,7 +5,6 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,6 +15,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 from gan.errors import ConfigError, DataError
 from gan.logs import log
 from gan.state import TrainState
+from gan.storage import Path
 
 MISMATCHES = ("not compatible with the stored shape", "tree structures do not match")
 

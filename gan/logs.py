@@ -2,23 +2,21 @@
 
 import concurrent.futures
 import contextlib
-import functools
 import importlib.util
 import json
 import logging
-import os
 import resource
 import sys
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
 import jax
 import numpy as np
 
-from gan import cluster
+from gan import cluster, storage
 from gan.lazy import tensorflow
+from gan.storage import Path
 
 log = logging.getLogger("gan")
 log.setLevel(logging.INFO)
@@ -40,7 +38,7 @@ def to_terminal() -> None:
 @contextlib.contextmanager
 def to_file(path: Path) -> Iterator[None]:
     """Also appends `log` to `path`, with the time."""
-    handler = logging.FileHandler(path)
+    handler = LinesHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     try:
@@ -48,6 +46,24 @@ def to_file(path: Path) -> Iterator[None]:
     finally:
         log.removeHandler(handler)
         handler.close()
+
+
+class LinesHandler(logging.Handler):
+    """Adds what is logged to a text file, wherever that lies."""
+
+    def __init__(self, path: Path):
+        """Goes on after what is there."""
+        super().__init__()
+        self._lines = storage.lines(path)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Adds a record."""
+        self._lines.add(self.format(record))
+
+    def close(self) -> None:
+        """No more records come."""
+        self._lines.close()
+        super().close()
 
 
 class MetricsWriter:
@@ -58,13 +74,11 @@ class MetricsWriter:
 
     def __init__(self, workdir: Path, step: int):
         """Continues after `step`; `seconds` goes on from there."""
-        self._path = workdir / "metrics.jsonl"
-        rows = [row for row in read_rows(self._path) if row["step"] <= step]
-        partial = self._path.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        os.replace(partial, self._path)
+        path = workdir / "metrics.jsonl"
+        rows = [row for row in read_rows(path) if row["step"] <= step]
+        storage.write(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
         self.seconds = rows[-1]["seconds"] if rows else 0.0
-        self._file = self._path.open("a")
+        self._lines = storage.lines(path)
         self._board = None
         if tensorboard_is_there():
             self._board = Board(workdir)
@@ -77,14 +91,13 @@ class MetricsWriter:
         return self
 
     def __exit__(self, kind: type | None, value: object, traceback: TracebackType | None) -> None:
-        self._file.close()
+        self._lines.close()
         if self._board:
             self._board.close()
 
     def scalars(self, step: int, row: Mapping[str, float]) -> None:
-        """Writes one row; it is on its way to the disk when this returns."""
-        self._file.write(json.dumps({"step": step, **row}) + "\n")
-        self._file.flush()
+        """Writes one row: on its way to a disk when this returns, to a bucket after `flush`."""
+        self._lines.add(json.dumps({"step": step, **row}))
         if self._board:
             self._board.write("write_scalars", step, dict(row))
 
@@ -92,6 +105,12 @@ class MetricsWriter:
         """Shows a picture (uint8 [h w 3]) in TensorBoard."""
         if self._board:
             self._board.write("write_images", step, {name: image[None]})
+
+    def flush(self) -> None:
+        """Brings all rows to a bucket: before a checkpoint, after which they never come again."""
+        self._lines.flush()
+        if self._board:
+            self._board.flush()
 
 
 def tensorboard_is_there() -> bool:
@@ -107,26 +126,48 @@ class Board:
 
     def __init__(self, workdir: Path):
         """Into `workdir`."""
+        self._folder = workdir
+        self._writer: Any = None
+        self._shipped = contextlib.ExitStack()  # To a bucket, which TensorFlow may not know.
         self._thread = concurrent.futures.ThreadPoolExecutor(1)
-        self._open = functools.cache(functools.partial(summary_writer, workdir))
         self._pending: list[concurrent.futures.Future] = []
 
     def write(self, method: str, *arguments: object) -> None:
         """Calls a method of clu's writer, later. Raises what an earlier call raised."""
-        done = [future for future in self._pending if future.done()]
-        self._pending = [future for future in self._pending if not future.done()]
-        for future in done:
-            future.result()
-        call = lambda: getattr(self._open(), method)(*arguments)  # noqa: E731
-        self._pending.append(self._thread.submit(call))
+        self._later(self._call, method, *arguments)
+
+    def flush(self) -> None:
+        """A bucket gets what there is so far, as a file of its own: none can grow there."""
+        if storage.is_remote(self._folder):
+            self._later(self._close)
 
     def close(self) -> None:
         """Waits until all is written."""
         if self._pending:
-            self.write("close")
+            self._later(self._close)
         self._thread.shutdown()
         for future in self._pending:
             future.result()
+
+    def _later(self, function: Callable, *arguments: object) -> None:
+        done = [future for future in self._pending if future.done()]
+        self._pending = [future for future in self._pending if not future.done()]
+        for future in done:
+            future.result()
+        self._pending.append(self._thread.submit(function, *arguments))
+
+    def _call(self, method: str, *arguments: object) -> None:
+        if self._writer is None:
+            self._writer = summary_writer(
+                self._shipped.enter_context(storage.shipped(self._folder))
+            )
+        getattr(self._writer, method)(*arguments)
+
+    def _close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._shipped.close()
+            self._writer = None
 
 
 def summary_writer(workdir: Path) -> Any:

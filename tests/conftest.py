@@ -19,7 +19,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 CHECKED = [
     *("augment", "checkpoint", "compare", "data", "evaluate", "judge", "losses", "metrics"),
     *("networks", "parallel", "pictures", "report", "report_figures", "report_page"),
-    *("results", "sample", "sampler", "step", "tables", "train", "workdir"),
+    *("results", "sample", "sampler", "step", "storage", "tables", "train", "workdir"),
 ]
 install_import_hook([f"gan.{name}" for name in CHECKED], "beartype.beartype")
 

@@ -9,7 +9,7 @@ import pytest
 
 FLOORS = [
     {"errors", "flops", "lazy", "state", "winograd"},
-    {"cluster", "config", "convolution"},
+    {"cluster", "config", "convolution", "storage"},
     {"losses", "augment", "parallel", "pictures", "networks"},
     {"logs", "data"},
     {"metrics"},
