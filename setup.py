@@ -23,6 +23,7 @@ setup(
     install_requires=[
         "absl-py>=2.0",
         "clu>=0.0.12",
+        "etils[epath]>=1.15",
         "flax>=0.12.8",
         "importlib_resources",  # tensorflow-datasets needs it and does not say so.
         "jax>=0.10.2",
@@ -44,6 +45,8 @@ setup(
     extras_require={
         "bench": ["torch>=2.13"],
         "cuda": ["jax[cuda12]>=0.10.2"],
+        "gcs": ["gcsfs>=2025.5"],  # Workdirs and prepared data on gs://,
+        "s3": ["s3fs>=2025.5"],  # prepared data on s3://.
         "tpu": ["jax[tpu]>=0.10.2"],
         "notebook": ["ipykernel", "jupyterlab"],
         "peer": [  # Of benchmarks/parity.py; up to SciPy 1.17 their matrix roots run.
@@ -59,6 +62,8 @@ setup(
         ],
         "test": [
             "beartype>=0.20",
+            "gcp-storage-emulator>=2026.7",
+            "gcsfs>=2025.5",
             "hypothesis>=6.100",
             "ipykernel",
             "kubeflow-trainer-api>=2.3",  # For its models of JobSet.

@@ -21,25 +21,27 @@ class Job:
 
     def __init__(
         self,
-        folder: Path,
-        cache: Path,
+        folder: os.PathLike,
+        cache: Path | str,
         *options: str,
         num: int = 1,
         devices: int = 1,
         fault: str = "",
         coordinator: str = "localhost",
         inside: Sequence[str] = (),
+        logs: Path | None = None,
+        xdg: Path | None = None,
     ):
         """Starts them; what they print goes to files beside `folder`.
 
         `fault` ("hang:1:3") is for `tests/faulty.py`; `inside` are network namespaces, one a
-        process, which is also the name of its host.
+        process, which is also the name of its host. `logs` and `xdg`, where `folder` and `cache` do
+        not lie on a disk: where their output and what they keep of their own go.
         """
         port = free_port()
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        self.logs = [
-            folder.parent / f"{folder.name}.{index}.{time.time_ns()}.txt" for index in range(num)
-        ]
+        logs = logs or folder.parent
+        logs.mkdir(parents=True, exist_ok=True)
+        self.logs = [logs / f"{folder.name}.{index}.{time.time_ns()}.txt" for index in range(num)]
         program = [str(ROOT / "tests" / "faulty.py"), fault] if fault else ["-m", "gan.main"]
         self.processes = []
         for index in range(num):
@@ -55,7 +57,7 @@ class Job:
             environment = os.environ | {
                 "JAX_PLATFORMS": "cpu",
                 "JAX_NUM_CPU_DEVICES": str(devices),
-                "XDG_CACHE_HOME": str(cache),
+                "XDG_CACHE_HOME": str(xdg or cache),
                 "PYTHONUNBUFFERED": "1",
             }
             with self.logs[index].open("wb") as log:
@@ -115,7 +117,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def fingerprint(folder: Path, step: int) -> str:
+def fingerprint(folder: os.PathLike, step: int) -> str:
     """Of all numbers of a checkpoint, from the digests in it."""
     meta = json.loads((folder / "checkpoints" / str(step) / "meta" / "metadata").read_text())
     return hashlib.sha256(json.dumps(meta["sha256"], sort_keys=True).encode()).hexdigest()

@@ -7,18 +7,18 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
 from orbax.checkpoint import checkpoint_managers as policies
 
-from gan import cluster, step_files
+from gan import cluster, step_files, storage
 from gan.errors import ConfigError, DataError, NotSaved
 from gan.logs import duration, log
 from gan.manifest import Manifest, differences, digests, filled, is_key, on_host, plain, types
 from gan.state import TrainState
+from gan.storage import Path
 
 ATTEMPTS = 2  # To write one state, at once.
 PAUSE = 5.0  # Seconds until the last state is tried again.
@@ -88,7 +88,7 @@ class Checkpoints:
         self._thread = concurrent.futures.ThreadPoolExecutor(1)
         self._snapshot: Snapshot | None = None  # Saved last,
         self._written: concurrent.futures.Future | None = None  # and why it is not on the disk.
-        if not read_only:
+        if not read_only and not storage.is_remote(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> "Checkpoints":
@@ -100,7 +100,7 @@ class Checkpoints:
     def steps(self) -> list[int]:
         """All that are there, the oldest first."""
         self._settle()
-        names = [path.name for path in self.folder.glob("*") if path.is_dir()]
+        names = [path.name for path in self.folder.glob("*") if step_files.is_complete(path)]
         return sorted(int(name) for name in names if name.isdecimal() and name == str(int(name)))
 
     def save(self, state: TrainState, step: int, metrics: Any = None) -> None:
@@ -270,6 +270,8 @@ def _together(attempt: Callable[[], T]) -> T:
 
 def check_room(folder: Path, size: int) -> None:
     """Raises OSError where `size` bytes, and some more, are not free."""
+    if storage.is_remote(folder):
+        return
     needed, usage = size + size // 10 + ROOM, shutil.disk_usage(folder)
     if usage.total and usage.free < needed:  # Some network file systems say 0 of 0.
         raise OSError(

@@ -25,6 +25,7 @@ log = logging.getLogger("gan")
 INITIALIZATION = 300  # Seconds until all processes have to be there,
 SHUTDOWN = 60  # and until all have to have ended once one has.
 MAX_THREADS = 64  # A cluster of GPUs needs none of them.
+FAILURES = "gan/failures"
 LINGER = 3.0  # Seconds the coordinator outlives its own error, so that the others can tell theirs.
 _uses: Counter[str] = Counter()
 
@@ -242,6 +243,7 @@ def gather(what: str, text: str) -> list[str]:
             except Exception as error:  # JAX has no type of its own for it.
                 if "DEADLINE_EXCEEDED" not in str(error):
                     raise
+            _raise_failure_of_others()
 
     return [listen(process) for process in range(count())]
 
@@ -253,20 +255,24 @@ def barrier(what: str) -> None:
 
 @contextlib.contextmanager
 def together(what: str) -> Iterator[None]:
-    """All processes come through this block or none: what one of them raises of `OURS`, all do."""
-    mine = None
+    """All processes come through this block or none: what one of them raises of `OURS`, all do.
+
+    The others learn of it where they wait for it, here or further on.
+    """
     try:
         yield
     except OURS as error:
-        if count() == 1:
-            raise
-        mine = error
-    told = "" if mine is None else json.dumps([type(mine).__name__, str(mine)])
-    said = gather(what, told)
-    if mine is not None:
-        raise mine
-    for process, text in enumerate(said):
-        if text:
+        if count() > 1:
+            told = json.dumps([type(error).__name__, str(error)])
+            _client().key_value_set(f"{FAILURES}/{index()}", told, allow_overwrite=True)
+        raise
+    barrier(what)
+
+
+def _raise_failure_of_others() -> None:
+    for key, text in _client().key_value_dir_get(FAILURES):
+        process = int(key.rsplit("/", 1)[1])
+        if process != index():
             kind, message = json.loads(text)
             raise {cls.__name__: cls for cls in OURS}[kind](f"Process {process}: {message}")
 

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from gan import results
 from gan.errors import ConfigError
 from gan.metrics.scores import better, find
 from gan.results import Row
+from gan.storage import Path
 from gan.tables import WIDTH, layout, shorten
 
 NAME = 36  # Letters, of a run's folder.

@@ -25,6 +25,7 @@ class Data:
     attributes: str | None = None  # Names to learn, with commas between them; None: all.
     on_bad: str = "error"  # "error" | "skip" bad pictures: they are counted and listed.
     cache_dir: str = "~/.cache/gan/data"  # Prepared data sets, shared by all runs.
+    local_dir: str | None = None  # Copies of them on each host's disk; None: only of buckets'.
     image_size: int = 64  # Pixels, square.
     crop: str = "center178"  # Key of `CROPS` in `gan.data.decode`; "square" unless CelebA's frame.
     resize: str = "bicubic"  # Key of `RESIZES` in `gan.data.decode`.

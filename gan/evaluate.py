@@ -11,11 +11,10 @@ import hashlib
 import io
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
-from gan import results, tables, workdir
+from gan import results, storage, tables, workdir
 from gan.checkpoint import Best, Checkpoints, read_best
 from gan.config import Config
 from gan.data.attributes import AttributeTable
@@ -33,6 +32,7 @@ from gan.pictures import grid, write_png
 from gan.report import write_report
 from gan.sample import MAX_SEED, Run, choose_step
 from gan.sampler import AttributeGrid, Sampler
+from gan.storage import Path
 
 WAIT = 20.0  # Seconds between two looks at a running training.
 SHOWN = 64  # Pictures of a folder, in the report.
@@ -340,4 +340,4 @@ def show(folder: Path, shown: Mapping[str, np.ndarray]) -> None:
         else:
             buffer = io.BytesIO()
             np.save(buffer, array, allow_pickle=False)
-            workdir.write(folder / name, buffer.getvalue())
+            storage.write(folder / name, buffer.getvalue())

@@ -3,23 +3,22 @@
 import concurrent.futures
 import contextlib
 import errno
-import functools
 import importlib.util
 import json
 import logging
 import os
 import resource
 import sys
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
 import jax
 import numpy as np
 
-from gan import cluster
+from gan import cluster, storage
 from gan.lazy import tensorflow
+from gan.storage import Path
 
 log = logging.getLogger("gan")
 log.setLevel(logging.INFO)
@@ -42,8 +41,7 @@ def to_terminal() -> None:
 @contextlib.contextmanager
 def to_file(path: Path) -> Iterator[None]:
     """Also appends `log` to `path`, with the time."""
-    handler = logging.FileHandler(path)
-    handler.handleError = lambda record: None  # A full disk takes lines of it, and no more.
+    handler = LinesHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     try:
@@ -62,6 +60,26 @@ def tolerated(path: Path) -> Iterator[None]:
         log.error("%s cannot be written (%s).", path, error.strerror or error)
 
 
+class LinesHandler(logging.Handler):
+    """Adds what is logged to a text file, wherever that lies."""
+
+    def __init__(self, path: Path):
+        """Goes on after what is there."""
+        super().__init__()
+        self._lines = storage.lines(path)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Adds a record. A full disk takes lines of it, and no more."""
+        with contextlib.suppress(OSError):
+            self._lines.add(self.format(record))
+
+    def close(self) -> None:
+        """No more records come."""
+        with contextlib.suppress(OSError):
+            self._lines.close()
+        super().close()
+
+
 class MetricsWriter:
     """One row a log interval in `metrics.jsonl`, and the same in TensorBoard where it is installed.
 
@@ -72,11 +90,9 @@ class MetricsWriter:
         """Continues after `step`; `seconds` goes on from there."""
         self._path = workdir / "metrics.jsonl"
         rows = [row for row in read_rows(self._path) if row["step"] <= step]
-        partial = self._path.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        os.replace(partial, self._path)
+        storage.write(self._path, "".join(json.dumps(row) + "\n" for row in rows).encode())
         self.seconds = rows[-1]["seconds"] if rows else 0.0
-        self._file = self._path.open("a", buffering=2**20)  # Rows that no full disk takes.
+        self._lines = storage.lines(self._path)
         self._board = None
         if tensorboard_is_there():
             self._board = Board(workdir)
@@ -90,15 +106,14 @@ class MetricsWriter:
 
     def __exit__(self, kind: type | None, value: object, traceback: TracebackType | None) -> None:
         with tolerated(self._path):
-            self._file.close()
+            self._lines.close()
         if self._board:
             self._board.close()
 
     def scalars(self, step: int, row: Mapping[str, float]) -> None:
-        """Writes one row; it is on its way to the disk when this returns."""
+        """Writes one row: on its way to a disk when this returns, to a bucket after `flush`."""
         with tolerated(self._path):  # What does not fit stays in the buffer, for the next flush.
-            self._file.write(json.dumps({"step": step, **row}) + "\n")
-            self._file.flush()
+            self._lines.add(json.dumps({"step": step, **row}))
         if self._board:
             self._board.write("write_scalars", step, dict(row))
 
@@ -106,6 +121,13 @@ class MetricsWriter:
         """Shows a picture (uint8 [h w 3]) in TensorBoard."""
         if self._board:
             self._board.write("write_images", step, {name: image[None]})
+
+    def flush(self) -> None:
+        """Brings all rows to a bucket: before a checkpoint, after which they never come again."""
+        with tolerated(self._path):
+            self._lines.flush()
+        if self._board:
+            self._board.flush()
 
 
 def tensorboard_is_there() -> bool:
@@ -121,37 +143,62 @@ class Board:
 
     def __init__(self, workdir: Path):
         """Into `workdir`."""
+        self._folder = workdir
+        self._writer: Any = None
+        self._shipped = contextlib.ExitStack()  # To a bucket, which TensorFlow may not know.
         self._thread = concurrent.futures.ThreadPoolExecutor(1)
-        self._open = functools.cache(functools.partial(summary_writer, workdir))
         self._pending: list[concurrent.futures.Future] = []
         self._ended = ""  # Why.
 
     def write(self, method: str, *arguments: object) -> None:
         """Calls a method of clu's writer, later. Raises what an earlier call raised."""
+        self._later(self._call, method, *arguments)
+
+    def flush(self) -> None:
+        """A bucket gets what there is so far, as a file of its own: none can grow there."""
+        if storage.is_remote(self._folder):
+            self._later(self._close)
+
+    def close(self) -> None:
+        """Waits until all is written."""
+        if self._pending:
+            self._later(self._close)
+        self._thread.shutdown()
+        for future in self._pending:
+            future.result()
+
+    def _later(self, function: Callable, *arguments: object) -> None:
         done = [future for future in self._pending if future.done()]
         self._pending = [future for future in self._pending if not future.done()]
         for future in done:
             future.result()
-        self._pending.append(self._thread.submit(self._call, method, *arguments))
+        self._pending.append(self._thread.submit(function, *arguments))
 
     def _call(self, method: str, *arguments: object) -> None:
         if self._ended:
             return
+        with self._until_full():
+            if self._writer is None:
+                folder = self._shipped.enter_context(storage.shipped(self._folder))
+                self._writer = summary_writer(folder)
+            getattr(self._writer, method)(*arguments)
+
+    def _close(self) -> None:
+        if self._writer is not None and not self._ended:
+            with self._until_full():
+                self._writer.close()
+                self._shipped.close()
+            self._writer = None
+
+    @contextlib.contextmanager
+    def _until_full(self) -> Iterator[None]:
         try:
-            getattr(self._open(), method)(*arguments)
+            yield
         except Exception as error:  # TensorFlow has types of its own.
             self._ended = next((text for text in FULL if text in str(error)), "")
             if not self._ended:
                 raise
             log.error("TensorBoard's events end here (%s).", self._ended)
-
-    def close(self) -> None:
-        """Waits until all is written."""
-        if self._pending:
-            self.write("close")
-        self._thread.shutdown()
-        for future in self._pending:
-            future.result()
 
 
 def summary_writer(workdir: Path) -> Any:

@@ -19,7 +19,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from gan import cluster
+from gan import cluster, storage
 from gan import config as settings
 from gan.config import Config, flatten, resolve, to_json
 from gan.errors import INTERNAL, OURS, ConfigError, nearest
@@ -47,7 +47,8 @@ def define_flags() -> flags.FlagValues:
         "config", None, "File in configs/; what follows a colon is its variant.", flag_values=values
     )
     text = {
-        "workdir": "Folder of the run. evaluate, compare: or several, as 'runs/*'.",
+        "workdir": "Folder of the run, or gs://BUCKET/RUN. evaluate, compare: or several, as "
+        "'runs/*'.",
         "coordinator": "train: HOST:PORT where process 0 of several listens. Without it, as the "
         "environment, Slurm or a TPU pod say (launch/README.md).",
         "attributes": 'sample: by name, as "Smiling=1,Male=0".',
@@ -138,8 +139,10 @@ def parse(argv: list[str]) -> flags.FlagValues:
             raise ConfigError(f"--config={_config_file(argv)}: {error}") from None
         data = values.config.data
         # Absolute, so that the other modes find them from any folder.
-        data.cache_dir = str(Path(data.cache_dir).expanduser().absolute())
-        data.path = data.path and str(Path(data.path).expanduser().absolute())
+        data.cache_dir = str(storage.path(data.cache_dir, "--config.data.cache_dir"))
+        for name in ("path", "local_dir"):
+            if text := getattr(data, name):
+                setattr(data, name, str(storage.on_disk(text, f"--config.data.{name}")))
         if data.labels and Path(data.labels).expanduser().exists():  # Or it lies in the data.
             data.labels = str(Path(data.labels).expanduser().absolute())
     return values
@@ -208,7 +211,7 @@ def run(argv: list[str]) -> None:
     if values.mode == "preflight":
         check_hardware(values)
         return
-    folder = Path(values.workdir).expanduser().absolute() if values.workdir else None
+    folder = storage.workdir(values.workdir) if values.workdir else None
     if folder is None and values.mode not in ("prepare", "export"):
         raise ConfigError(f"--mode={values.mode} needs --workdir=FOLDER, the folder of the run.")
     if folder is None and values.config is None:
@@ -220,7 +223,7 @@ def run(argv: list[str]) -> None:
     job(values, folder)
 
 
-def job(values: flags.FlagValues, folder: Path | None) -> None:
+def job(values: flags.FlagValues, folder: storage.Path | None) -> None:
     """Does the mode's job. Imports come late, so `--help` and wrong options answer at once."""
     from gan import workdir
 
@@ -228,6 +231,8 @@ def job(values: flags.FlagValues, folder: Path | None) -> None:
     config = values.config
     if values.mode == "sample" and config is not None:
         raise ConfigError("--mode=sample takes the workdir's configuration: no --config.")
+    if folder:
+        storage.reach(folder, "--workdir")
     if config is None:
         config = workdir.read_config(folder)
     settings.validate(config)
@@ -245,7 +250,7 @@ def job(values: flags.FlagValues, folder: Path | None) -> None:
         from gan.data.export import export
         from gan.data.prepare import find_source
 
-        out = Path(values.out).expanduser().absolute()
+        out = storage.on_disk(values.out, "--out")
         file_format = values.file_format or "tfrecord"
         export(find_source(config.data), out, file_format, config.data.on_bad)
         return
@@ -264,7 +269,7 @@ def job(values: flags.FlagValues, folder: Path | None) -> None:
             folder,
             attributes=values.attributes or "",
             seeds=parse_seeds(values.seeds or "0-63"),
-            out=Path(values.out).expanduser() if values.out else default,
+            out=storage.path(values.out, "--out") if values.out else default,
             step=values.step,
             size=values.size,
             individual=values.individual,
@@ -320,7 +325,7 @@ def score(values: flags.FlagValues) -> None:
         if len(folders) > 1:
             raise ConfigError(f"--workdir={values.workdir}: --images needs a single folder.")
         settings.validate(values.config)
-    inception = values.inception and Path(values.inception).expanduser().absolute()
+    inception = values.inception and storage.on_disk(values.inception, "--inception")
     if inception and not inception.is_file():
         raise ConfigError(f"--inception={values.inception}: no such file.")
     if values["resize"].present and not inception:
@@ -349,18 +354,19 @@ def score(values: flags.FlagValues) -> None:
         return
     _start_jax(deterministic=False)
     if values.images:
-        pictures = Path(values.images).expanduser().absolute()
+        pictures = storage.on_disk(values.images, "--images")
         evaluate_pictures(pictures, values.config, folders[0], options)
     else:
         evaluate(folders, options)
 
 
-def expand(pattern: str, mode: str) -> list[Path]:
+def expand(pattern: str, mode: str) -> list[storage.Path]:
     """The folders that --workdir names: one, or all runs that match a pattern."""
-    path = Path(pattern).expanduser().absolute()
+    path = storage.workdir(pattern)
+    storage.reach(path, "--workdir")
     if path.exists() or not re.search(r"[*?\[]", pattern):
         return [path]
-    found = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+    found = storage.matches(path)
     # Scores alone are those of somebody's pictures: they compare, and have no checkpoints.
     signs = ("config.json", "scores.jsonl") if mode == "compare" else ("config.json",)
     runs = [folder for folder in found if any((folder / sign).exists() for sign in signs)]
@@ -405,7 +411,7 @@ def _start_jax(deterministic: bool) -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
-def plan(values: flags.FlagValues, config: Config, folder: Path | None) -> str:
+def plan(values: flags.FlagValues, config: Config, folder: storage.Path | None) -> str:
     """What --dry_run prints."""
     from gan import workdir
     from gan.data.prepare import check_names

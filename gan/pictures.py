@@ -1,12 +1,14 @@
 """Pictures on disk: colour range, grids, PNG."""
 
-import os
+import io
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
+
+from gan import storage
+from gan.storage import Path
 
 LABEL_SIZE = 11  # Pixels, height of the text beside a row.
 
@@ -45,7 +47,6 @@ def resize(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray, "{
 
 def write_png(path: Path, image: UInt8[np.ndarray, "h w 3"]) -> None:
     """Writes the whole picture or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    Image.fromarray(image).save(partial, format="PNG")
-    os.replace(partial, path)
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="PNG")
+    storage.write(path, buffer.getvalue())

@@ -1,8 +1,8 @@
 """The report of a run: one HTML file with all that is known about it, to look at and to pass on."""
 
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,12 +10,13 @@ import numpy as np
 from gan import report_figures as figures
 from gan import report_page as page
 from gan import report_words as words
-from gan import results, workdir
+from gan import results, storage
 from gan.errors import ConfigError, nearest
 from gan.logs import read_rows
 from gan.metrics.scores import better
 from gan.report_page import Cell
 from gan.results import Row, format_floor, format_number, format_score, percent
+from gan.storage import Path
 
 CURVES = {  # Of `metrics.jsonl`: charts, their lines in the order of the colours.
     "Loss": {"generator": "g_loss", "discriminator": "d_loss"},
@@ -33,7 +34,7 @@ def write_report(folder: Path, protocol: str | None = None) -> Path:
     for a protocol by which nothing was scored.
     """
     path = folder / "report.html"
-    workdir.write(path, report(folder, protocol).encode())
+    storage.write(path, report(folder, protocol).encode())
     return path
 
 
@@ -198,7 +199,7 @@ def swaps(folder: Path, row: Row) -> str:
     if not found or not names:
         return ""
     step, path = found
-    matrix = np.load(path, allow_pickle=False)
+    matrix = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
     if matrix.shape != (len(names), len(names)):
         return ""
     caption = f"Step {step:,}. The colour grows with the root of the share."

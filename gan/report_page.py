@@ -3,8 +3,9 @@
 import base64
 import html
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import NamedTuple
+
+from gan.storage import Path
 
 escape = html.escape
 

@@ -7,12 +7,12 @@ different protocols do not compare.
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from gan import checkpoint
 from gan.logs import read_rows
 from gan.metrics.scores import better
+from gan.storage import Path
 
 Row = Mapping[str, Any]
 DEFAULTS = ("FD-attr", "FID", "FD", "swd")  # The first needs no weights from elsewhere.

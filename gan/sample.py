@@ -3,7 +3,6 @@
 import dataclasses
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -18,6 +17,7 @@ from gan.pictures import grid, resize, write_png
 from gan.sampler import Sampler
 from gan.state import TrainState
 from gan.step import Gan, abstract_state, build
+from gan.storage import Path
 
 MAX_SEED = 2**32 - 1
 MAX_PICTURES = 100_000

@@ -5,7 +5,6 @@ import errno
 import os
 import re
 import shutil
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,9 +12,12 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
+from gan import storage
 from gan.errors import DataError
+from gan.storage import Path
 
 # In the text of an error that is not of the files, but of the machine that they are on.
+MARK = "commit_success.txt"
 FULL, FORBIDDEN = "RESOURCE_EXHAUSTED", "PERMISSION_DENIED"
 
 
@@ -82,8 +84,18 @@ def read_state(path: Path, like: Any) -> Any:
 
 def remove_unfinished(folder: Path) -> None:
     """What writing that failed or was killed left behind: it takes the room of the next one."""
+    if storage.is_remote(folder):
+        for path in folder.glob("*"):
+            if path.name.isdecimal() and not is_complete(path):
+                path.rmtree()
+        return
     for path in folder.glob("*.orbax-checkpoint-tmp*"):
         shutil.rmtree(path, ignore_errors=True)
+
+
+def is_complete(path: Path) -> bool:
+    """Whether it is a folder that Orbax has finished: named so at last or, in a bucket, marked."""
+    return (path / MARK).exists() if storage.is_remote(path) else path.is_dir()
 
 
 def brief(error: Exception) -> str:
@@ -100,6 +112,8 @@ def _alone() -> ocp.options.MultiprocessingOptions:
 
 def _flush(folder: Path) -> None:
     """Brings all of it to the disk: Orbax leaves out its JSON and the folders."""
+    if storage.is_remote(folder):
+        return
     for path in (*folder.rglob("*"), folder, folder.parent):
         with contextlib.suppress(OSError):
             file = os.open(path, os.O_RDONLY)

@@ -6,7 +6,6 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +26,7 @@ from gan.pictures import grid, write_png
 from gan.sampler import AttributeGrid, Sampler
 from gan.state import Batch, TrainState
 from gan.step import TrainMetrics, abstract_state, build, init_state, train_step
+from gan.storage import Path
 from gan.trace import Trace
 from gan.watchdog import Watchdog
 
@@ -163,6 +163,8 @@ def loop(
                 with clock.paused(state), watchdog.during("saving a checkpoint", "save"):
                     if not bool(finite(state)):
                         raise Diverged(diverged(step, checkpoints.steps(), {}))
+                    if cluster.first():
+                        writer.flush()
                     checkpoints.save(state, step, metrics)
             if last:
                 break

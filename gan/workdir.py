@@ -1,6 +1,7 @@
 """The folder of a run: its configuration, its environment, and one process at a time."""
 
 import contextlib
+import errno
 import fcntl
 import importlib.metadata
 import json
@@ -10,22 +11,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
 
-from gan import cluster
+from gan import cluster, storage
 from gan.config import Config, flatten, from_json, to_json
 from gan.errors import ConfigError, DataError, WorkdirInUse
+from gan.logs import log
+from gan.storage import Path
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "clu", "numpy", "tensorflow")
+NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # Says a file system that has none.
 SHARED = 60.0  # Seconds until a new file has to be seen by all hosts; NFS remembers what was not.
 # What may change from start to start of one run; all else would make it another run.
 FREE = {
     *("steps", "parallel", "log_every", "sample_every", "checkpoint_every", "keep_checkpoints"),
     *("keep_every", "eval_images", "profile", "steps_per_call", "deterministic", "data.path"),
-    *("data.labels", "data.cache_dir", "data.feed"),
+    *("data.labels", "data.cache_dir", "data.local_dir", "data.feed"),
     *("limits.heartbeat", "limits.prepare", "limits.compile", "limits.save", "limits.step"),
 }
 
@@ -34,8 +37,13 @@ FREE = {
 def lock(workdir: Path, name: str = ".lock") -> Iterator[None]:
     """Makes `workdir` and holds it for this process; the kernel lets go even of a killed one.
 
-    Raises WorkdirInUse where another process holds it, ConfigError where it cannot be written.
+    Where nothing can be locked, that is said, and who was there last. Raises WorkdirInUse where
+    another process holds it, ConfigError where it cannot be written.
     """
+    if storage.is_remote(workdir):
+        _note_owner(workdir, name)
+        yield
+        return
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         file = (workdir / name).open("a+")
@@ -52,11 +60,48 @@ def lock(workdir: Path, name: str = ".lock") -> Iterator[None]:
                 f"--workdir={workdir} is in use by {file.read() or 'another process'}. Wait for "
                 "it, stop it, or name another workdir."
             ) from None
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            file.seek(0)
+            _warn_no_lock(workdir, name, file.read())
         file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()} since {time.ctime()}")
+        file.write(_owner())
         file.flush()
         os.fsync(file.fileno())
         yield
+
+
+def _note_owner(workdir: Path, name: str) -> None:
+    path = workdir / name
+    try:
+        before = path.read_text() if path.exists() else ""
+        storage.write(path, _owner().encode())
+    except Exception as error:  # Each client has errors of its own.
+        raise ConfigError(
+            f"--workdir={workdir} cannot be written ({storage.reason(error)}). {storage.LOG_IN}"
+        ) from error
+    _warn_no_lock(workdir, name, before)
+
+
+def _owner() -> str:
+    return f"process {os.getpid()} on {platform.node()} since {time.ctime()}"
+
+
+_told: set[tuple[Path, str]] = set()  # An evaluation that waits asks again and again.
+
+
+def _warn_no_lock(workdir: Path, name: str, before: str) -> None:
+    if (workdir, name) in _told:
+        return
+    _told.add((workdir, name))
+    log.warning(
+        "--workdir=%s: nothing can be locked there. See to it yourself that one %s at a time "
+        "writes to it (before: %s).",
+        workdir,
+        "evaluation" if "evaluate" in name else "training",
+        before or "nobody",
+    )
 
 
 def check_shared(workdir: Path) -> None:
@@ -110,7 +155,7 @@ def check_same_run(config: Config, workdir: Path) -> None:
 
 def write_config(config: Config, workdir: Path) -> None:
     """Writes `config.json` and, for the record, `environment.json`."""
-    write(workdir / "config.json", to_json(config).encode())
+    storage.write(workdir / "config.json", to_json(config).encode())
     write_json(workdir / "environment.json", environment())
 
 
@@ -134,7 +179,7 @@ def environment() -> dict[str, object]:
 
 
 def _git_commit() -> str | None:
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    command = ["git", "-C", os.path.dirname(__file__), "describe", "--always", "--dirty"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
@@ -144,20 +189,9 @@ def _git_commit() -> str | None:
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """A JSON lines file, by step: all rows or, if killed, those that were there."""
     by_step = sorted(rows, key=lambda row: (row["step"], str(row.get("protocol"))))
-    write(path, "".join(json.dumps(row) + "\n" for row in by_step).encode())
+    storage.write(path, "".join(json.dumps(row) + "\n" for row in by_step).encode())
 
 
 def write_json(path: Path, value: Any) -> None:
     """For people as well."""
-    write(path, (json.dumps(value, indent=2) + "\n").encode())
-
-
-def write(path: Path, data: bytes) -> None:
-    """The whole file or none."""
-    partial = path.with_name(f".{path.name}.partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    storage.write(path, (json.dumps(value, indent=2) + "\n").encode())

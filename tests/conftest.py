@@ -21,7 +21,7 @@ CHECKED = [
     *("augment", "checkpoint", "compare", "data", "evaluate", "hlo", "judge", "losses"),
     *("manifest", "metrics", "networks", "parallel", "pictures", "preflight", "preflight_words"),
     *("report", "report_figures", "report_page", "results", "roofline", "sample", "sampler"),
-    *("step", "step_files", "tables", "topology", "train", "workdir"),
+    *("step", "step_files", "storage", "tables", "topology", "train", "workdir"),
 ]
 install_import_hook([f"gan.{name}" for name in CHECKED], "beartype.beartype")
 

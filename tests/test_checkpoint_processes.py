@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from states import ORBAX_FAILS, like, make_state, same
 
-from gan import checkpoint, cluster, step_files
+from gan import cluster, step_files
 from gan.checkpoint import Checkpoints
 from gan.errors import ConfigError, DataError, NotSaved
 
@@ -129,7 +129,7 @@ def test_a_rename_that_fails_ends_all(two, folder, monkeypatch):
         raise PermissionError(13, "denied")
 
     only_for(two, 1, DataError("a bit"), monkeypatch)
-    monkeypatch.setattr(checkpoint.Path, "rename", refuse)
+    monkeypatch.setattr(pathlib.Path, "rename", refuse)
     found = two.do(restore(folder))
     assert [type(error) for error in found] == [PermissionError, RuntimeError]
 

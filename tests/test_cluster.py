@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import time
+from collections import Counter
 
 import jax
 import pytest
@@ -105,6 +106,24 @@ def processes(monkeypatch, *said):
     monkeypatch.setattr(cluster, "gather", lambda what, text: [x or text for x in said])
 
 
+class Service:
+    """What JAX's coordination service knows, for whom nobody else is there."""
+
+    def __init__(self):
+        self.said = {}
+
+    def key_value_set(self, key, text, allow_overwrite=False):
+        self.said[key] = text
+
+    def key_value_dir_get(self, folder):
+        return [(key, text) for key, text in self.said.items() if key.startswith(folder)]
+
+    def blocking_key_value_get(self, key, milliseconds):
+        if key not in self.said:
+            raise RuntimeError("DEADLINE_EXCEEDED")
+        return self.said[key]
+
+
 def test_a_host_name_that_others_cannot_reach_is_refused_on_cpus(monkeypatch):
     here, there = json.dumps(["a", "127.0.1.1"]), json.dumps(["b", "10.0.0.2"])
     processes(monkeypatch, here, there)
@@ -120,12 +139,23 @@ def test_a_host_name_that_others_cannot_reach_is_refused_on_cpus(monkeypatch):
 
 
 def test_what_one_process_raises_all_raise(monkeypatch):
-    processes(monkeypatch, None, json.dumps(["DataError", "a bad file"]))
-    with pytest.raises(DataError, match="Process 1: a bad file"), cluster.together("data"):
-        pass
-    with pytest.raises(ConfigError, match="mine"), cluster.together("data"):
-        raise ConfigError("mine")
-    processes(monkeypatch, None, None)
+    service = Service()
+    monkeypatch.setattr(cluster, "count", lambda: 2)
+    monkeypatch.setattr(cluster, "_client", lambda: service)
+
+    def this_is(process):
+        monkeypatch.setattr(cluster, "index", lambda: process)
+        monkeypatch.setattr(cluster, "_uses", Counter())
+
+    this_is(1)
+    with pytest.raises(DataError, match="^a bad file$"), cluster.together("data"):
+        raise DataError("a bad file")
+    this_is(0)
+    for other in ("data", "something else"):  # Wherever this one waits for it.
+        with pytest.raises(DataError, match="Process 1: a bad file"), cluster.together(other):
+            pass
+    service.said = {"gan/data/1/1": ""}
+    this_is(0)
     with cluster.together("data"):
         done = True
     assert done

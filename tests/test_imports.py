@@ -9,7 +9,7 @@ import pytest
 
 FLOORS = [
     {"errors", "flops", "hlo", "lazy", "state", "winograd"},
-    {"cluster", "config", "convolution", "hardware"},
+    {"cluster", "config", "convolution", "hardware", "storage"},
     {"losses", "augment", "parallel", "pictures", "networks", "topology"},
     {"logs", "data", "roofline"},
     {"manifest", "metrics", "step_files"},

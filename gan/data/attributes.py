@@ -3,19 +3,19 @@
 import dataclasses
 import hashlib
 import io
-import os
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from gan import storage
 from gan.data.store import Store
 from gan.errors import ConfigError, DataError, nearest
+from gan.storage import Path
 
 # What NumPy and zipfile raise for a damaged `.npz`: they have no common type.
 UNREADABLE = (
@@ -132,9 +132,7 @@ class AttributeTable:
             fingerprint=np.array(self.fingerprint),
             pictures=np.array(self.pictures),
         )
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_bytes(buffer.getvalue())
-        os.replace(partial, path)
+        storage.write(path, buffer.getvalue())
 
     @classmethod
     def load(cls, path: Path) -> "AttributeTable":

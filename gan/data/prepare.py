@@ -4,10 +4,11 @@ import dataclasses
 import logging
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from gan import cluster, storage
 from gan.config import Data
 from gan.data import (
     celeba,
@@ -15,6 +16,7 @@ from gan.data import (
     celeba_parquet,
     celeba_tfds,
     celebamask_hq,
+    copies,
     faces,
     folder,
     report,
@@ -54,25 +56,24 @@ def prepare(config: Data, verify: Collection[str] = (), tell: bool = False) -> d
         "attribute_names": source.attribute_names,
         "image_size": config.image_size,
     }
-    where = _where(config, source, crop)
-    sheet = where / "prepared.png"
-    new = not all(path.exists() for path in (sheet, *(where / name for name in source.splits)))
-    if new:
-        with lock(where):
-            for name, load in source.splits.items():
-                if not (where / name).exists():  # Another process may have made it meanwhile.
-                    split = load()
-                    meta = Meta(split=name, num=len(split.attributes), **made)
-                    build(where / name, meta, split, source, config.on_bad)
-            stores = {name: open_store(where / name) for name in source.splits}
-            if not sheet.exists():
-                try:
-                    report.write(sheet, stores["train"])
-                except OSError as error:
-                    raise DataError(
-                        f"{sheet} cannot be written ({error.strerror}). Make room, or name another "
-                        "disk by --config.data.cache_dir=FOLDER."
-                    ) from error
+    home = home_of(config, source, crop)
+    copied = storage.is_remote(home) or config.local_dir
+    where = copies.local_dir(config.local_dir) / home.name if copied else home
+    storage.reach(home, "config.data.cache_dir")
+    sheet = home / "prepared.png"
+    new = not (sheet.exists() and all(copies.is_whole(home / name) for name in source.splits))
+    if not copied:
+        if new:
+            make(source, home, made, config.on_bad)
+    else:
+        with cluster.together("prepared"):
+            if new and cluster.first():  # The others copy what it makes.
+                if storage.is_remote(home):
+                    make_in_bucket(source, home, where, made, config.on_bad)
+                else:
+                    make(source, home, made, config.on_bad)
+        for name in source.splits:
+            copies.download(home / name, where / name)
     stores = {name: open_store(where / name, name in verify) for name in source.splits}
     for name, store in stores.items():
         check_store(store, made | {"split": name}, config.on_bad)
@@ -85,15 +86,52 @@ def prepare(config: Data, verify: Collection[str] = (), tell: bool = False) -> d
 def prepared_training_set(config: Data) -> Store | None:
     """What was prepared of it before, if the cache holds it. Raises ConfigError, DataError."""
     source = find_source(config)
-    path = _where(config, source, crop_of(config, source)) / "train"
-    return choose(open_store(path), config.attributes) if path.exists() else None
+    home = home_of(config, source, crop_of(config, source))
+    if storage.is_remote(home) or not (home / "train").exists():
+        return None
+    return choose(open_store(home / "train"), config.attributes)
 
 
-def _where(config: Data, source: Source, crop: str) -> Path:
+def home_of(config: Data, source: Source, crop: str) -> storage.Path:
     """The folder of its stores in the cache."""
     resize = "none" if source.drawn else config.resize
     key = (source.name, source.fingerprint[:12], crop, config.image_size, resize)
-    return Path(config.cache_dir).expanduser() / "-".join(map(str, (*key, f"v{VERSION}")))
+    cache = storage.path(config.cache_dir, "config.data.cache_dir")
+    return cache / "-".join(map(str, (*key, f"v{VERSION}")))
+
+
+def make(source: Source, where: Path, made: dict[str, Any], on_bad: str) -> None:
+    """Prepares the splits that are not in `where` yet, and draws a sheet of them."""
+    with lock(where):
+        for name, load in source.splits.items():
+            if not (where / name).exists():  # Another process may have made it meanwhile.
+                split = load()
+                meta = Meta(split=name, num=len(split.attributes), **made)
+                build(where / name, meta, split, source, on_bad)
+        stores = {name: open_store(where / name) for name in source.splits}
+        sheet = where / "prepared.png"
+        if not sheet.exists():
+            try:
+                report.write(sheet, stores["train"])
+            except OSError as error:
+                raise DataError(
+                    f"{sheet} cannot be written ({error.strerror}). Make room, or name another "
+                    "disk by --config.data.cache_dir=FOLDER."
+                ) from error
+
+
+def make_in_bucket(
+    source: Source, home: storage.Path, where: Path, made: dict[str, Any], on_bad: str
+) -> None:
+    """As `make`, in `where` on this host's disk; the bucket gets what it lacks."""
+    missing = [name for name in source.splits if not copies.is_whole(home / name)]
+    for name in source.splits:
+        if name not in missing:
+            copies.download(home / name, where / name)
+    make(source, where, made, on_bad)
+    for name in missing:
+        copies.upload(where / name, home / name)
+    storage.copy(where / "prepared.png", home / "prepared.png")
 
 
 def find_source(config: Data) -> Source:

@@ -91,13 +91,15 @@ FIELDS = [field.name for field in dataclasses.fields(Meta)]
 FILES = ("images.npy", "attributes.npy", "identity.npy", "skipped.csv")
 
 
-def open_store(path: Path, verify: bool = False) -> Store:
-    """The store in `path`. Shapes are compared always, SHA-256 if `verify` (reads every byte)."""
+def open_store(path: Path, verify: bool = False, remedy: str = "") -> Store:
+    """The store in `path`. Shapes are compared always, SHA-256 if `verify` (reads every byte).
+
+    Raises DataError where it is damaged, which tells the `remedy` (by default, to delete it).
+    """
+    remedy = remedy or f"Delete the folder {path}, and it will be prepared again."
 
     def bad(file: str, what: object) -> DataError:
-        return DataError(
-            f"{path / file}: {what}. Delete the folder {path}, and it will be prepared again."
-        )
+        return DataError(f"{path / file}: {what}. {remedy}")
 
     try:
         document = json.loads((path / "meta.json").read_text())
@@ -264,15 +266,18 @@ def header(shape: tuple[int, ...]) -> bytes:
 
 
 @contextlib.contextmanager
-def lock(folder: Path) -> Iterator[None]:
-    """Makes `folder` and holds it against other processes; waits, and says so, if it is taken."""
+def lock(folder: Path, setting: str = "cache_dir") -> Iterator[None]:
+    """Makes `folder` and holds it against other processes; waits, and says so, if it is taken.
+
+    Raises ConfigError, naming the `setting` that chose it, where it cannot be written or locked.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / ".lock").open("wb")
     except OSError as error:
         raise ConfigError(
-            f"config.data.cache_dir: {folder} cannot be written ({error.strerror}). Name a folder "
-            "that can be, by --config.data.cache_dir=FOLDER."
+            f"config.data.{setting}: {folder} cannot be written ({error.strerror}). Name a folder "
+            f"that can be, by --config.data.{setting}=FOLDER."
         ) from error
     with file:  # The kernel lets go of the lock when the process ends, however it ends.
         try:
@@ -282,9 +287,9 @@ def lock(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX)
         except OSError as error:
             raise ConfigError(
-                f"config.data.cache_dir: the file system of {folder} has no locks "
+                f"config.data.{setting}: the file system of {folder} has no locks "
                 f"({error.strerror}), which keep several processes from preparing the same data at "
-                "once. Name a folder on another disk, by --config.data.cache_dir=FOLDER."
+                f"once. Name a folder on another disk, by --config.data.{setting}=FOLDER."
             ) from error
         yield
 
@@ -322,5 +327,6 @@ def disk_full(path: Path, needed: int, free: int) -> DataError:
     """The error that says how much room is missing and what helps."""
     return DataError(
         f"{path} needs {needed / 1e6:,.1f} MB, and {free / 1e6:,.1f} MB are free there. Make room, "
-        "or name another disk by --config.data.cache_dir=FOLDER."
+        "or name another disk by --config.data.cache_dir=FOLDER (if that is a bucket, by "
+        "--config.data.local_dir=FOLDER)."
     )

@@ -1,0 +1,86 @@
+"""Prepared data that lies in a bucket or on a shared disk, copied once to each host's own."""
+
+import contextlib
+import errno
+import logging
+import os
+import pathlib
+import shutil
+
+from gan import storage
+from gan.data.store import FILES, lock, open_store, sync_folder
+from gan.errors import DataError
+from gan.storage import Path
+
+log = logging.getLogger("gan")
+# The last one says what the others have to be: a store that has it is whole.
+ALL = (*FILES, "meta.json")
+
+
+def local_dir(name: str | None) -> pathlib.Path:
+    """Where the copies lie: the folder of that name, or one in the cache of this user."""
+    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    return pathlib.Path(name or f"{cache}/gan/local").expanduser()
+
+
+def is_whole(store: Path) -> bool:
+    """Whether there is a store, with all its files."""
+    return (store / "meta.json").exists()
+
+
+def download(store: Path, copy: pathlib.Path) -> None:
+    """Makes `copy` one of `store`; nothing to do where it is. Others on this host wait meanwhile.
+
+    It is made aside, compared with its checksums, and renamed: what has the name `copy` is whole.
+    Raises DataError where it is damaged or there is no room, OSError where `store` is not there.
+    """
+    meta = (store / "meta.json").read_bytes()
+    if _is_copy(copy, meta):
+        return
+    with lock(copy.parent, "local_dir"):
+        if _is_copy(copy, meta):  # Another process has made it meanwhile.
+            return
+        aside = copy.with_name(f"{copy.name}.copying")
+        shutil.rmtree(aside, ignore_errors=True)  # Of one that died: the living hold the lock.
+        needed = sum(storage.size(store / file) for file in ALL)
+        free = shutil.disk_usage(copy.parent).free
+        full = DataError(
+            f"The copy of {store} in {copy.parent} needs {needed / 1e6:,.1f} MB, and "
+            f"{free / 1e6:,.1f} MB were free there. Make room, or name another disk by "
+            "--config.data.local_dir=FOLDER."
+        )
+        if free < needed:
+            raise full
+        log.info("Copying %s to this host: %s MB to %s.", store, f"{needed / 1e6:,.0f}", copy)
+        aside.mkdir()
+        try:
+            for file in ALL:
+                storage.copy(store / file, aside / file)
+            remedy = f"Run again; if it stays so, delete {store}, and it will be prepared again."
+            open_store(aside, verify=True, remedy=remedy)
+            sync_folder(aside)
+            shutil.rmtree(copy, ignore_errors=True)  # Of what was there before.
+            aside.rename(copy)
+            sync_folder(copy.parent)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise full from error
+            raise
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def upload(store: pathlib.Path, home: Path) -> None:
+    """Brings a store to a bucket. It is whole there with its last file, or not at all."""
+    open_store(store, verify=True)
+    log.info("Copying %s to %s.", store, home)
+    with contextlib.suppress(FileNotFoundError):
+        (home / "meta.json").unlink()
+    for file in ALL:
+        storage.copy(store / file, home / file)
+
+
+def _is_copy(copy: pathlib.Path, meta: bytes) -> bool:
+    """By its description, which has the checksums of all files."""
+    path = copy / "meta.json"
+    return path.exists() and path.read_bytes() == meta
