@@ -22,7 +22,7 @@ from benchmarks.processes import Job, fingerprint
 STEPS = 8
 OPTIONS = (f"--config.steps={STEPS}", "--config.checkpoint_every=1", "--config.sample_every=100")
 PATIENCE = 240  # Seconds until a job has ended, or something is wrong.
-HEARTBEAT = 10
+HEARTBEAT, JOIN = 10, 30  # Seconds.
 
 
 @dataclasses.dataclass
@@ -41,7 +41,7 @@ class Series:
 def series(num: int, kills: int, folder: Path, seed: int = 0) -> Series:
     """Kills `kills` times; each run goes on until it ends, then the next begins."""
     cache, found, draw = folder / "cache", Series(num), random.Random(seed)
-    options = (*OPTIONS, f"--config.limits.heartbeat={HEARTBEAT}")
+    options = (*OPTIONS, f"--config.limits.heartbeat={HEARTBEAT}", f"--config.limits.join={JOIN}")
     for name in ("compile", "undisturbed"):  # The second one finds all programs compiled.
         begin = time.monotonic()
         with Job(folder / name, cache, *options, num=num) as job:

@@ -22,8 +22,7 @@ from typing import Any
 from gan.errors import OURS, ConfigError, Unreachable
 
 log = logging.getLogger("gan")
-INITIALIZATION = 300  # Seconds until all processes have to be there,
-SHUTDOWN = 60  # and until all have to have ended once one has.
+SHUTDOWN = 60  # Seconds until all processes have to have ended once one has.
 MAX_THREADS = 64  # A cluster of GPUs needs none of them.
 FAILURES = "gan/failures"
 LINGER = 3.0  # Seconds the coordinator outlives its own error, so that the others can tell theirs.
@@ -100,8 +99,11 @@ def _in_slurm() -> Place | None:
     )
 
 
-def join(place: Place | None, heartbeat: float) -> None:
+def join(place: Place | None, patience: float, heartbeat: float) -> None:
     """Makes this process one of many, before anything else asks for a device.
+
+    All have to be there within `patience` seconds; one of which nothing is heard for `heartbeat`
+    seconds ends the others.
 
     Without a `place`, those of a TPU pod find each other by its metadata. Raises Unreachable where
     they do not find each other, ConfigError where they never will.
@@ -122,7 +124,7 @@ def join(place: Place | None, heartbeat: float) -> None:
     # It would take SIGTERM over, which ends preparing at once; see `watch_preemption`.
     jax.config.update("jax_enable_preemption_service", False)
     options: dict[str, Any] = {
-        "initialization_timeout": INITIALIZATION,
+        "initialization_timeout": max(round(patience), 1),
         "heartbeat_timeout_seconds": max(round(heartbeat), 1),
         "shutdown_timeout_seconds": SHUTDOWN,
     }
@@ -135,8 +137,8 @@ def join(place: Place | None, heartbeat: float) -> None:
         bind = os.environ.get("JAX_COORDINATOR_BIND_ADDRESS") or bind_address(place.coordinator)
         if place.num > 1:  # JAX ends a process that waits in vain, and does not say for whom.
             log.info(
-                "Process %d of %d on %s waits up to %d s for the others, at %s.",
-                *(place.index, place.num, socket.gethostname(), INITIALIZATION, place.coordinator),
+                "Process %d of %d on %s waits up to %.0f s for the others, at %s.",
+                *(place.index, place.num, socket.gethostname(), patience, place.coordinator),
             )
         try:
             jax.distributed.initialize(

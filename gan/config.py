@@ -73,6 +73,7 @@ class Optimizer:
 class Limits:
     """Seconds after which what hangs is ended, with all processes of the run."""
 
+    join: float = 300.0  # Of waiting until all processes are there.
     heartbeat: float = 30.0  # Without a sign of life from a process: killed, stopped, cut off.
     prepare: float = 14_400.0  # Of preparing the data,
     compile: float = 3_600.0  # of restoring or compiling,
@@ -121,7 +122,14 @@ POSITIVE = (
     *("keep_every", "eval_images", "data.image_size", "data.batch_size", "data.num_faces"),
     *("network.z_dim", "network.g_width", "network.d_width"),
     *("g_optimizer.learning_rate", "d_optimizer.learning_rate"),
-    *("limits.heartbeat", "limits.prepare", "limits.compile", "limits.save", "limits.step"),
+    *(
+        "limits.join",
+        "limits.heartbeat",
+        "limits.prepare",
+        "limits.compile",
+        "limits.save",
+        "limits.step",
+    ),
 )
 NOT_NEGATIVE = (
     "profile",

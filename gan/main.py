@@ -256,7 +256,7 @@ def job(values: flags.FlagValues, folder: storage.Path | None) -> None:
         return
     if values.mode == "train":
         place = cluster.find(values.coordinator, values.num_processes, values.process_id)
-        cluster.join(place, config.limits.heartbeat)
+        cluster.join(place, config.limits.join, config.limits.heartbeat)
         _quiet()  # Once more: only the first tells what all know.
         from gan.train import train
 

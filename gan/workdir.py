@@ -29,7 +29,14 @@ FREE = {
     *("steps", "parallel", "log_every", "sample_every", "checkpoint_every", "keep_checkpoints"),
     *("keep_every", "eval_images", "profile", "steps_per_call", "deterministic", "data.path"),
     *("data.labels", "data.cache_dir", "data.local_dir", "data.feed"),
-    *("limits.heartbeat", "limits.prepare", "limits.compile", "limits.save", "limits.step"),
+    *(
+        "limits.join",
+        "limits.heartbeat",
+        "limits.prepare",
+        "limits.compile",
+        "limits.save",
+        "limits.step",
+    ),
 }
 
 

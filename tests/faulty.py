@@ -76,8 +76,6 @@ if __name__ == "__main__":
     kind, process, step = sys.argv.pop(1).split(":")
     if kind == "elsewhere":
         elsewhere(int(process))
-    elif kind == "impatient":
-        cluster.INITIALIZATION = 5
     else:
         harm = {"hang": hang, "late": late, "fail": fail, "bad": bad}[kind]
         if step == "preparing":

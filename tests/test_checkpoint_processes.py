@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from states import ORBAX_FAILS, like, make_state, same
@@ -129,7 +130,7 @@ def test_a_rename_that_fails_ends_all(two, folder, monkeypatch):
         raise PermissionError(13, "denied")
 
     only_for(two, 1, DataError("a bit"), monkeypatch)
-    monkeypatch.setattr(pathlib.Path, "rename", refuse)
+    monkeypatch.setattr(Path, "rename", refuse)
     found = two.do(restore(folder))
     assert [type(error) for error in found] == [PermissionError, RuntimeError]
 

@@ -182,7 +182,7 @@ def test_folders_that_are_not_shared_are_refused(faces_cache, tmp_path):
 @pytest.mark.series
 def test_too_few_processes_are_said_to_be_missing(faces_cache, tmp_path):
     begin = time.monotonic()
-    with Job(tmp_path / "run", faces_cache, num=2, fault="impatient:0:start") as job:
+    with Job(tmp_path / "run", faces_cache, "--config.limits.join=5", num=2) as job:
         job.processes[1].kill()
         assert job.wait(BOUND + 60)[0] in (64, -signal.SIGABRT)
         assert "Process 0 of 2" in job.text(0)

@@ -359,7 +359,7 @@ def test_a_run_in_a_bucket_is_the_run_on_a_disk(gcs, tmp_path):
         assert (folder / name).read_bytes() == (tmp_path / "disk" / name).read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.series
 @pytest.mark.skipif(not HAVE_GCS, reason="needs gcsfs and gcp-storage-emulator")
 def test_a_run_in_a_bucket_is_drawn_from_scored_and_compared(gcs, tmp_path):
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "JAX_PLATFORMS": "cpu"}
@@ -386,7 +386,7 @@ def test_a_run_in_a_bucket_is_drawn_from_scored_and_compared(gcs, tmp_path):
     assert str(folder)[-20:] in command(f"--workdir=gs://{NAME}/runs/*", "--mode=compare")
 
 
-@pytest.mark.slow
+@pytest.mark.series
 @pytest.mark.skipif(not HAVE_GCS, reason="needs gcsfs and gcp-storage-emulator")
 def test_killed_while_it_saves_to_a_bucket_it_goes_on_to_the_same_end(gcs, tmp_path):
     folder, data = storage.path(RUN, "--workdir").with_name("c"), f"gs://{NAME}/data"
@@ -406,7 +406,7 @@ def test_killed_while_it_saves_to_a_bucket_it_goes_on_to_the_same_end(gcs, tmp_p
     assert steps == [*range(1, 13)]
 
 
-@pytest.mark.slow
+@pytest.mark.series
 @pytest.mark.skipif(not HAVE_S3, reason="needs s3fs and moto")
 def test_prepared_data_lies_on_s3(tmp_path):
     import boto3
