@@ -10,7 +10,7 @@ import pytest
 FLOORS = [
     {"errors", "flops", "hlo", "lazy", "state", "winograd"},
     {"cluster", "config", "convolution", "hardware", "storage"},
-    {"losses", "augment", "parallel", "pictures", "networks", "topology"},
+    {"command_line", "losses", "augment", "parallel", "pictures", "networks", "topology"},
     {"logs", "data", "roofline"},
     {"manifest", "metrics", "step_files"},
     {"checkpoint", "trace", "watchdog", "workdir"},
