@@ -8,7 +8,6 @@ them is killed; that the others end by themselves is part of what is shown.
 """
 
 import argparse
-import collections
 import dataclasses
 import random
 import shutil
@@ -35,7 +34,6 @@ class Series:
     runs: int = 0  # That came to their end.
     wrong: int = 0  # Of these, with another state.
     slowest_end: float = 0.0  # Seconds from a kill to the end of all processes.
-    codes: collections.Counter[int] = dataclasses.field(default_factory=collections.Counter)
 
 
 def series(num: int, kills: int, folder: Path, seed: int = 0) -> Series:
@@ -64,9 +62,8 @@ def series(num: int, kills: int, folder: Path, seed: int = 0) -> Series:
                 found.kills += 1
                 found.while_saving += saving
                 begin = time.monotonic()
-                codes = job.wait(PATIENCE)
+                job.wait(PATIENCE)
                 found.slowest_end = max(found.slowest_end, time.monotonic() - begin)
-                found.codes.update(codes[:victim] + codes[victim + 1 :])
                 ended = False
             else:
                 ended = not any(job.wait(PATIENCE))

@@ -1,6 +1,7 @@
 """Checkpoints of the whole `TrainState`, with Orbax: save, restore, fall back."""
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import errno
 import json
@@ -14,7 +15,7 @@ import numpy as np
 from orbax.checkpoint import checkpoint_managers as policies
 
 from gan import cluster, step_files, storage
-from gan.errors import ConfigError, DataError, NotSaved
+from gan.errors import OURS, ConfigError, DataError, NotSaved, Preempted
 from gan.logs import duration, log
 from gan.manifest import Manifest, differences, digests, filled, is_key, on_host, plain, types
 from gan.state import TrainState
@@ -83,7 +84,8 @@ class Checkpoints:
         self.folder = workdir / "checkpoints"
         self._about = about
         self._policy = policies.AnyPreservationPolicy(
-            [policies.LatestN(keep), policies.EveryNSteps(keep_every), Evaluated(workdir)]
+            # Never one alone: the one before goes while the new one is on its way to the disk.
+            [policies.LatestN(max(keep, 2)), policies.EveryNSteps(keep_every), Evaluated(workdir)]
         )
         self._thread = concurrent.futures.ThreadPoolExecutor(1)
         self._snapshot: Snapshot | None = None  # Saved last,
@@ -147,8 +149,8 @@ class Checkpoints:
         )
         size = sum(array.nbytes for array in jax.tree.leaves(snapshot.state))
         for _ in range(ATTEMPTS):
-            step_files.remove_unfinished(self.folder)
             try:
+                step_files.remove_unfinished(self.folder)
                 check_room(self.folder, size)
                 step_files.write(
                     self.folder, snapshot.step, snapshot.state, manifest.to_json(), self._policy
@@ -156,7 +158,8 @@ class Checkpoints:
                 return ""
             except OSError as error:
                 reason = error.strerror or error
-        step_files.remove_unfinished(self.folder)
+        with contextlib.suppress(OSError):
+            step_files.remove_unfinished(self.folder)
         text = (
             f"Step {snapshot.step} cannot be saved in {self.folder} ({reason}). Make room there, "
             "or make it writable."
@@ -256,14 +259,14 @@ def _together(attempt: Callable[[], T]) -> T:
     mine, text = None, ""
     try:
         result = attempt()
-    except Exception as error:
+    except (Exception, Preempted) as error:
         mine, text = error, f"{type(error).__name__}: {error}"
     said = [x.partition(": ") for x in _gather(text) if x]
     # Damage last: it alone can be lived with.
     for kind, _, message in sorted(said, key=lambda x: x[0] == DataError.__name__):
         if type(mine).__name__ == kind:
             raise mine
-        ours = {error.__name__: error for error in (ConfigError, DataError)}
+        ours = {error.__name__: error for error in OURS}
         raise ours.get(kind, RuntimeError)(message)
     return result
 

@@ -56,6 +56,8 @@ def find(
         names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
         values = (environ.get(names[0]), environ.get(names[1]), task)
         if environ.get(names[1]) is None:
+            if "JAX_PROCESS_ID" in environ:
+                raise ConfigError("JAX_PROCESS_ID is set, and JAX_NUM_PROCESSES is not.")
             return _in_slurm()
         given = dict(zip(names, values, strict=True))
     for name in names[1:]:
@@ -80,9 +82,8 @@ def find(
 
 
 def _in_slurm() -> Place | None:
-    from jax._src.clusters.slurm_cluster import (
-        SlurmCluster,
-    )  # Knows node lists, and agrees on a port.
+    # Knows lists of nodes, and agrees on a port.
+    from jax._src.clusters.slurm_cluster import SlurmCluster
 
     environ = os.environ
     if not SlurmCluster.is_env_present() or int(environ["SLURM_NTASKS"]) == 1:
@@ -131,8 +132,14 @@ def join(place: Place | None, patience: float, heartbeat: float) -> None:
     if place is None:
         try:
             jax.distributed.initialize(**options)
-        except ValueError:  # A single host.
-            return
+        except ValueError:
+            if jax.process_count() == 1:  # A single host.
+                return
+            raise Unreachable("The TPU's metadata do not say where its other hosts are.") from None
+        except RuntimeError as error:
+            raise Unreachable(
+                f"The TPU's hosts do not find each other ({_line(error)})."
+            ) from error
     else:
         bind = os.environ.get("JAX_COORDINATOR_BIND_ADDRESS") or bind_address(place.coordinator)
         if place.num > 1:  # JAX ends a process that waits in vain, and does not say for whom.
@@ -263,12 +270,17 @@ def together(what: str) -> Iterator[None]:
     """
     try:
         yield
+        barrier(what)
     except OURS as error:
-        if count() > 1:
-            told = json.dumps([type(error).__name__, str(error)])
-            _client().key_value_set(f"{FAILURES}/{index()}", told, allow_overwrite=True)
+        tell(error)
         raise
-    barrier(what)
+
+
+def tell(error: BaseException) -> None:
+    """Lets the other processes raise the same of `OURS`, where they wait for this one."""
+    if count() > 1 and isinstance(error, OURS) and not hasattr(error, "heard"):
+        told = json.dumps([type(error).__name__, str(error)])
+        _client().key_value_set(f"{FAILURES}/{index()}", told, allow_overwrite=True)
 
 
 def _raise_failure_of_others() -> None:
@@ -276,7 +288,9 @@ def _raise_failure_of_others() -> None:
         process = int(key.rsplit("/", 1)[1])
         if process != index():
             kind, message = json.loads(text)
-            raise {cls.__name__: cls for cls in OURS}[kind](f"Process {process}: {message}")
+            error = {cls.__name__: cls for cls in OURS}[kind](f"Process {process}: {message}")
+            error.heard = True
+            raise error
 
 
 def watch_preemption() -> None:

@@ -110,6 +110,7 @@ class Config:
     eval_images: int = 2_048  # Compared by `--mode=evaluate`, or all of the held-out split.
 
 
+LIMITS = tuple(f"limits.{limit.name}" for limit in dataclasses.fields(Limits))
 CHOICES = {
     "parallel": ("jit", "pmap"),
     "data.on_bad": ("error", "skip"),
@@ -122,14 +123,7 @@ POSITIVE = (
     *("keep_every", "eval_images", "data.image_size", "data.batch_size", "data.num_faces"),
     *("network.z_dim", "network.g_width", "network.d_width"),
     *("g_optimizer.learning_rate", "d_optimizer.learning_rate"),
-    *(
-        "limits.join",
-        "limits.heartbeat",
-        "limits.prepare",
-        "limits.compile",
-        "limits.save",
-        "limits.step",
-    ),
+    *LIMITS,
 )
 NOT_NEGATIVE = (
     "profile",

@@ -42,8 +42,11 @@ class Unreachable(ConnectionError):
     exit_code = 70
 
 
-class Preempted(Exception):
-    """The machine is taken away; all is saved, and the same command goes on from there."""
+class Preempted(BaseException):
+    """The machine is taken away; all is saved, and the same command goes on from there.
+
+    No Exception: a signal may come while a file is read, and must not pass for its damage.
+    """
 
     exit_code = 75
 

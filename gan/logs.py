@@ -196,6 +196,8 @@ class Board:
             yield
         except Exception as error:  # TensorFlow has types of its own.
             self._ended = next((text for text in FULL if text in str(error)), "")
+            if storage.is_remote(self._folder):
+                self._ended = storage.reason(error)
             if not self._ended:
                 raise
             log.error("TensorBoard's events end here (%s).", self._ended)

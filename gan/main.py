@@ -9,6 +9,7 @@ preempted and saved (run again).
 """
 
 import contextlib
+import errno
 import os
 import re
 import sys
@@ -21,7 +22,7 @@ from gan import cluster, storage
 from gan import config as settings
 from gan.command_line import MODES_OF, config_file, parse, usage
 from gan.config import Config, to_json
-from gan.errors import INTERNAL, OURS, ConfigError
+from gan.errors import INTERNAL, OURS, ConfigError, NotSaved
 
 
 def run(argv: list[str]) -> None:
@@ -275,8 +276,14 @@ def main() -> None:
         who = f" ({cluster.name()})" if cluster.name() else ""
         print(f"{type(error).__name__}{who}: {error}", file=sys.stderr)
         code = error.exit_code
+        cluster.tell(error)
     except KeyboardInterrupt:
         code = 130
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            traceback.print_exc()
+        print(f"{error.filename or 'A file'}: {error.strerror or error}.", file=sys.stderr)
+        code = NotSaved.exit_code if error.errno in (errno.ENOSPC, errno.EDQUOT) else INTERNAL
     except Exception:
         traceback.print_exc()
         if who := cluster.name():

@@ -9,6 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from gan.errors import ConfigError
+
 SHOWN = 4  # Differences that a message names.
 FIRST = {"step", "sha256"}  # All that the first format had.
 
@@ -30,12 +32,14 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str) -> "Manifest":
-        """Raises ValueError where it is damaged."""
+        """Raises ValueError where it is damaged, ConfigError where it is of a newer version."""
         fields = json.loads(text)
         if not isinstance(fields, dict):
             raise ValueError("it is no table")
         if fields.keys() != FIRST and fields.pop("digest", None) != _digest(fields):
             raise ValueError("its checksum is wrong")
+        if unknown := fields.keys() - {field.name for field in dataclasses.fields(cls)}:
+            raise ConfigError(f"A newer version wrote {', '.join(sorted(unknown))}: use that one.")
         if not isinstance(fields["sha256"], dict):
             raise ValueError("it has no checksums")
         return cls(**fields)

@@ -1,6 +1,5 @@
 """The files of a checkpoint, with Orbax. The process that reads or writes waits for no other."""
 
-import contextlib
 import errno
 import os
 import re
@@ -16,9 +15,13 @@ from gan import storage
 from gan.errors import DataError
 from gan.storage import Path
 
-# In the text of an error that is not of the files, but of the machine that they are on.
+# What says that a file is not there, or something else is; other errors of the system may pass.
+MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 MARK = "commit_success.txt"
-FULL, FORBIDDEN = "RESOURCE_EXHAUSTED", "PERMISSION_DENIED"
+FULL = "RESOURCE_EXHAUSTED"
+# In the text of an error that is not of the files, but of what lies between them and us.
+PASSING = (FULL, "PERMISSION_DENIED", "UNAVAILABLE", "DEADLINE_EXCEEDED", "UNAUTHENTICATED")
 
 
 def write(
@@ -43,22 +46,28 @@ def write(
         # Opened for each: it remembers what was there, and even what failed.
         with ocp.CheckpointManager(folder, options=options) as manager:
             manager.save(step, args=items, force=True)
-    except ValueError as error:
+    except OSError:
+        raise
+    except Exception as error:
+        if storage.is_remote(folder):  # Each client has errors of its own.
+            raise OSError(errno.EIO, storage.reason(error)) from error
         code = re.search(r"os_error_code='(\d+)'", str(error))
         if not code and FULL not in str(error):
             raise
         number = int(code[1]) if code else errno.ENOSPC
         raise OSError(number, os.strerror(number)) from error
-    _flush(folder / str(step))
+    try:
+        _flush(folder / str(step))
+    except OSError:
+        shutil.rmtree(folder / str(step), ignore_errors=True)
+        raise
 
 
 def read_meta(path: Path) -> str:
     """The JSON in a step's folder `path`. Raises DataError where it is damaged or not there."""
     try:
         return (path / "meta" / "metadata").read_text()
-    except PermissionError:
-        raise
-    except (OSError, UnicodeDecodeError) as error:
+    except (*MISSING, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read ({brief(error)}).") from error
 
 
@@ -74,10 +83,13 @@ def read_state(path: Path, like: Any) -> Any:
         with ocp.Checkpointer(handler, multiprocessing_options=options) as checkpointer:
             items = ocp.args.PyTreeRestore(item=like, restore_args=as_numpy)
             return checkpointer.restore(path / "state", args=items)
-    except (MemoryError, PermissionError):
+    except MISSING as error:
+        raise DataError(f"{path} cannot be read ({brief(error)}).") from error
+    except (MemoryError, OSError):  # Not the files' fault, or not for ever.
         raise
     except Exception as error:  # Orbax has no common type for what a damaged file raises.
-        if any(sign in str(error) for sign in (FULL, FORBIDDEN)):
+        code = re.search(r"os_error_code='(\d+)'", str(error))
+        if any(sign in str(error) for sign in PASSING) or (code and int(code[1]) not in GONE):
             raise
         raise DataError(f"{path} cannot be read ({brief(error)}).") from error
 
@@ -115,9 +127,11 @@ def _flush(folder: Path) -> None:
     if storage.is_remote(folder):
         return
     for path in (*folder.rglob("*"), folder, folder.parent):
-        with contextlib.suppress(OSError):
-            file = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(file)
-            finally:
-                os.close(file)
+        file = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(file)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # Some file systems know no such thing of folders.
+                raise
+        finally:
+            os.close(file)

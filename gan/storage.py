@@ -5,6 +5,7 @@ complete or not at all, none can be appended to, renamed at once, or locked.
 """
 
 import contextlib
+import errno
 import importlib.util
 import os
 import pathlib
@@ -17,7 +18,7 @@ from collections.abc import Iterator
 os.environ.setdefault("EPATH_USE_TF", "false")  # Or epath imports TensorFlow, which takes seconds.
 from etils import epath  # noqa: E402, it has to be said before
 
-from gan.errors import ConfigError  # noqa: E402
+from gan.errors import ConfigError, Unreachable  # noqa: E402
 
 Path = pathlib.Path | epath.Path  # The second where it lies in a bucket.
 
@@ -77,9 +78,19 @@ def reach(path: Path, option: str) -> None:
     try:
         path.exists()
     except Exception as error:  # Each client has errors of its own.
-        raise ConfigError(f"{option}={path} cannot be read ({reason(error)}). {LOG_IN}") from error
+        raise refused(f"{option}={path} cannot be read", error) from error
 
 
+def refused(what: str, error: Exception) -> ConfigError | Unreachable:
+    """What to raise: that a bucket says no does not change by itself; that it is silent may."""
+    code = getattr(error, "code", getattr(error, "status", None))
+    no = isinstance(error, FileNotFoundError | PermissionError) or str(code) in REFUSALS
+    if no or "redential" in f"{type(error).__name__} {error}":
+        return ConfigError(f"{what} ({reason(error)}). {LOG_IN}")
+    return Unreachable(f"{what} ({reason(error)}).")
+
+
+REFUSALS = ("400", "401", "403", "404")
 LOG_IN = (
     "Does the bucket exist, and is this host logged in there "
     "(gcloud auth application-default login, aws configure)?"
@@ -102,7 +113,8 @@ def matches(pattern: Path) -> list[Path]:
 def write(path: Path, data: bytes) -> None:
     """The whole file or none."""
     if is_remote(path):
-        path.write_bytes(data)  # Seen when it is complete. (`mkdir` would make an S3 bucket.)
+        with _told_as_os_error():
+            path.write_bytes(data)  # Seen when it is complete. (`mkdir` would make an S3 bucket.)
         return
     partial = path.with_name(f".{path.name}.partial")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,9 +125,20 @@ def write(path: Path, data: bytes) -> None:
     os.replace(partial, path)
 
 
+@contextlib.contextmanager
+def _told_as_os_error() -> Iterator[None]:
+    """Each client of buckets has errors of its own."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise OSError(errno.EIO, reason(error)) from error
+
+
 def copy(source: Path, target: Path) -> None:
     """Copies a file of any size; on a disk it is there for good when this returns."""
-    with source.open("rb") as file, target.open("wb") as copied:
+    with _told_as_os_error(), source.open("rb") as file, target.open("wb") as copied:
         shutil.copyfileobj(file, copied, 2**24)
         if not is_remote(target):
             copied.flush()

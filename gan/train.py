@@ -5,7 +5,7 @@ import functools
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -45,10 +45,10 @@ def train(config: Config, folder: Path, verify: bool = False) -> TrainState:
     validate(config, jax.device_count())
     # Before anything is written or prepared: can this game be built at all?
     abstract_state(build(config, ()), parallel.replicated)
-    if cluster.count() > 1:
-        parallel.connect()
     with contextlib.ExitStack() as stack:
         watchdog = stack.enter_context(Watchdog(config.limits))
+        if cluster.count() > 1:
+            parallel.connect()
         with cluster.together("workdir"):
             if cluster.first():
                 stack.enter_context(workdir.lock(folder))
@@ -101,7 +101,8 @@ def loop(
         return state
     if start == 0 and cluster.first():
         reals = store.images[indices(config.seed, 0, 64, len(store.images))]
-        write_png(folder / "reals.png", grid(reals, 8))
+        with logs.tolerated(folder / "reals.png"):
+            write_png(folder / "reals.png", grid(reals, 8))
 
     batch_size = config.data.batch_size * config.d_steps
     with watchdog.during("bringing the data to the devices", "compile"):
@@ -140,9 +141,10 @@ def loop(
 
             if step % config.log_every == 0 or step == config.steps:
                 computed = jax.device_get(metrics).compute()
+                watchdog.synced()
                 scalars = {name: float(value) for name, value in computed.items()}
                 if not np.isfinite(list(scalars.values())).all():
-                    raise Diverged(diverged(step, checkpoints.steps(), scalars))
+                    raise Diverged(diverged(step, checkpoints, scalars))
                 row = {"images": step * batch_size, **clock.lap(step, batch_size), **scalars}
                 if share:
                     row["share_of_peak"] = share * row["images_per_second"]
@@ -162,14 +164,16 @@ def loop(
             if step % config.checkpoint_every == 0 or last:
                 with clock.paused(state), watchdog.during("saving a checkpoint", "save"):
                     if not bool(finite(state)):
-                        raise Diverged(diverged(step, checkpoints.steps(), {}))
+                        raise Diverged(diverged(step, checkpoints, {}))
                     if cluster.first():
                         writer.flush()
                     checkpoints.save(state, step, metrics)
             if last:
                 break
-        with watchdog.during("saving a checkpoint", "save"):
+        with watchdog.during("saving the last checkpoint and closing the logs", "save"):
             checkpoints.wait(GRACE if stop.name else PATIENCE)
+            stack.close()
+            cluster.barrier("end")  # Who leaves before the first has closed them would abort it.
     if step < config.steps:
         raise Preempted(f"{stop.name}: saved step {step}. Run the same command again to go on.")
     log.info("Done: step %d. Pictures: %s", step, folder / "samples" / f"step_{step:08d}.png")
@@ -235,8 +239,10 @@ def share_of_peak(config: Config, table: AttributeTable, state: TrainState) -> f
     return flops.count(step, state, batch) / num / (peak * jax.device_count())
 
 
-def diverged(step: int, saved: Sequence[int], scalars: dict[str, float]) -> str:
-    """What a user is told."""
+def diverged(step: int, checkpoints: Checkpoints, scalars: dict[str, float]) -> str:
+    """What a user is told, when all that was good is saved."""
+    saved = checkpoints.steps()
+    cluster.barrier("diverged")  # The first still writes; who leaves before would abort it.
     bad = ", ".join(f"{name}={value}" for name, value in scalars.items() if not np.isfinite(value))
     good = f"step {saved[-1]}" if saved else "still to come"
     return (
@@ -251,7 +257,7 @@ class Stop:
     """SIGTERM and Ctrl-C end preparing at once; the loop sees them after its step, and saves.
 
     A second one kills. Of several processes it is enough that one gets a signal: JAX sees to it
-    that all stop after the same step.
+    that all stop after the same step, and takes no second one.
     """
 
     def __init__(self) -> None:

@@ -11,32 +11,26 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import IO, Any
 
 import jax
 
 from gan import cluster, storage
-from gan.config import Config, flatten, from_json, to_json
+from gan.config import LIMITS, Config, flatten, from_json, to_json
 from gan.errors import ConfigError, DataError, WorkdirInUse
 from gan.logs import log
 from gan.storage import Path
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "clu", "numpy", "tensorflow")
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # Says a file system that has none.
+FORGOTTEN = 150.0  # Seconds until NFS lets go of the lock of a host that died; 90 are usual.
 SHARED = 60.0  # Seconds until a new file has to be seen by all hosts; NFS remembers what was not.
 # What may change from start to start of one run; all else would make it another run.
 FREE = {
     *("steps", "parallel", "log_every", "sample_every", "checkpoint_every", "keep_checkpoints"),
     *("keep_every", "eval_images", "profile", "steps_per_call", "deterministic", "data.path"),
     *("data.labels", "data.cache_dir", "data.local_dir", "data.feed"),
-    *(
-        "limits.join",
-        "limits.heartbeat",
-        "limits.prepare",
-        "limits.compile",
-        "limits.save",
-        "limits.step",
-    ),
+    *LIMITS,
 }
 
 
@@ -60,12 +54,11 @@ def lock(workdir: Path, name: str = ".lock") -> Iterator[None]:
         ) from None
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(file, workdir)
         except BlockingIOError:
-            file.seek(0)
             raise WorkdirInUse(
-                f"--workdir={workdir} is in use by {file.read() or 'another process'}. Wait for "
-                "it, stop it, or name another workdir."
+                f"--workdir={workdir} is in use by {_holder(file)}. Wait for it, stop it, or name "
+                "another workdir."
             ) from None
         except OSError as error:
             if error.errno not in NO_LOCKS:
@@ -79,15 +72,37 @@ def lock(workdir: Path, name: str = ".lock") -> Iterator[None]:
         yield
 
 
+def _take(file: IO[str], workdir: Path) -> None:
+    """Locks it. A host that died holds its lock on NFS until the server has forgotten it."""
+    deadline = time.monotonic() + FORGOTTEN
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            elsewhere = f" on {platform.node()} " not in (holder := _holder(file))
+            if not elsewhere or time.monotonic() > deadline:
+                raise
+            if deadline - time.monotonic() > FORGOTTEN - 1:
+                log.info(
+                    "%s is locked by %s. Perhaps that host has died: trying for %.0f s.",
+                    *(workdir, holder, FORGOTTEN),
+                )
+            time.sleep(2)
+
+
+def _holder(file: IO[str]) -> str:
+    file.seek(0)
+    return file.read() or "another process"
+
+
 def _note_owner(workdir: Path, name: str) -> None:
     path = workdir / name
     try:
         before = path.read_text() if path.exists() else ""
         storage.write(path, _owner().encode())
     except Exception as error:  # Each client has errors of its own.
-        raise ConfigError(
-            f"--workdir={workdir} cannot be written ({storage.reason(error)}). {storage.LOG_IN}"
-        ) from error
+        raise storage.refused(f"--workdir={workdir} cannot be written", error) from error
     _warn_no_lock(workdir, name, before)
 
 
@@ -114,7 +129,7 @@ def _warn_no_lock(workdir: Path, name: str, before: str) -> None:
 def check_shared(workdir: Path) -> None:
     """Raises ConfigError in all processes where `workdir` is not one and the same to all of them.
 
-    Each writes its part of a checkpoint: on disks of their own, none would be whole.
+    Process 0 writes the checkpoints, and all read them.
     """
     path = workdir / ".lock"
     owner = cluster.gather("owner", path.read_text() if cluster.first() else "")[0]

@@ -3,6 +3,8 @@
 import json
 import os
 import socket
+import subprocess
+import sys
 import time
 from collections import Counter
 
@@ -183,28 +185,27 @@ class Ended(Exception):
 def watched(monkeypatch):
     """A watchdog whose clock the test turns, and what it barked."""
     dog, barked = Watchdog(Limits(step=10, compile=100, save=50)), []
-    monkeypatch.setattr(dog, "_end", lambda: barked.append(dog._doing))
+    monkeypatch.setattr(dog, "_end", lambda expected: barked.append(expected.doing))
 
     def later(seconds):
         """As its thread would look meanwhile."""
-        dog._elapsed += seconds
-        if dog._elapsed > dog._limit:
-            dog._end()
+        dog._look(0)
+        dog._look(seconds)
 
     return dog, barked, later
 
 
 def test_each_thing_has_its_limit(watched):
     dog, barked, later = watched
-    later(1e9)
-    assert not barked  # Nothing is expected yet.
     with dog.during("saving", "save"):
         later(49)
         assert not barked
         later(2)
         assert barked == ["saving"]
-    later(1e9)
+    later(99)  # What nobody has named has a limit as well.
     assert len(barked) == 1
+    later(2)
+    assert barked == ["saving", "starting or ending"]
 
 
 def test_reading_ends_before_waiting_for_others_does(watched):
@@ -217,23 +218,62 @@ def test_reading_ends_before_waiting_for_others_does(watched):
 
     limits = []
     for step, _ in dog.calls(batches()):
-        limits.append(dog._limit)
+        limits.append(dog._expected.limit)
         if step == 2:
             with dog.during("saving", "save"):
                 pass
-        assert dog._doing == f"the call that ends with step {step}"
-    # The first compiles; the third may wait for others that save.
-    assert limits == [pytest.approx(165), pytest.approx(15), pytest.approx(65)]
+        assert dog._expected.doing == f"the call that ends with step {step}"
+    # The first compiles; the third may wait for others that save and draw.
+    assert limits == [pytest.approx(x) for x in (1.5 * 210, 1.5 * 110, 1.5 * 110 + 3 * 50)]
     assert not barked
 
 
-def test_time_in_which_a_process_was_stopped_is_not_counted(monkeypatch):
-    now = iter([0.0, 1000.0, 1000.5, 1001.0])
+def test_a_call_may_take_as_long_as_all_from_log_to_log(watched, monkeypatch):
+    dog, _, _ = watched
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    dog.synced()
+    dog._calls = 10
+    now[0] += 500
+    dog.synced()
+    assert dog._patience() == 3 * 500
+    dog._calls = 10
+    now[0] += 1
+    dog.synced()
+    assert dog._patience() == 10
+
+
+def test_others_wait_longer_for_what_the_first_does_alone(watched, monkeypatch):
+    dog, _, _ = watched
+    for first, limit in ((True, 50), (False, 150)):
+        monkeypatch.setattr(cluster, "first", lambda first=first: first)
+        with dog.during("saving", "save"):
+            assert dog._expected.limit == limit
+
+
+def test_a_log_that_hangs_does_not_keep_it_from_ending():
+    code = """
+import logging, threading
+from gan import watchdog
+from gan.config import Limits
+class Stuck(logging.Handler):
+    def emit(self, record):
+        threading.Event().wait()
+logging.getLogger("gan").addHandler(Stuck())
+watchdog.TICK, watchdog.SAID = 0.05, 0.5
+with watchdog.Watchdog(Limits(compile=0.2)):
+    threading.Event().wait()
+"""
+    ended = subprocess.run([sys.executable, "-c", code], timeout=60, check=False)
+    assert ended.returncode != 0
+
+
+def test_time_in_which_a_process_was_stopped_is_not_counted(watched, monkeypatch):
+    dog, barked, _ = watched
+    now = iter([0.0, 0.5, 1000.0, 1000.5, 1001.0])
     monkeypatch.setattr(time, "monotonic", lambda: next(now))
-    dog = Watchdog(Limits(step=10))
-    dog._limit = 10
-    waits = iter([False, False, False, True])
+    waits = iter([False, False, False, False, True])
     monkeypatch.setattr(dog._ended, "wait", lambda _: next(waits))
-    monkeypatch.setattr(dog, "_end", lambda: pytest.fail("barked"))
     dog._watch()
-    assert dog._elapsed == pytest.approx(3.0)
+    assert dog._looked[1] == pytest.approx(3.0)
+    assert not barked

@@ -6,6 +6,7 @@ import logging
 import os
 import pathlib
 import shutil
+import time
 
 from gan import storage
 from gan.data.store import FILES, lock, open_store, sync_folder
@@ -13,6 +14,7 @@ from gan.errors import DataError
 from gan.storage import Path
 
 log = logging.getLogger("gan")
+SOON = 60.0  # Seconds.
 # The last one says what the others have to be: a store that has it is whole.
 ALL = (*FILES, "meta.json")
 
@@ -34,7 +36,7 @@ def download(store: Path, copy: pathlib.Path) -> None:
     It is made aside, compared with its checksums, and renamed: what has the name `copy` is whole.
     Raises DataError where it is damaged or there is no room, OSError where `store` is not there.
     """
-    meta = (store / "meta.json").read_bytes()
+    meta = _read_soon(store / "meta.json")
     if _is_copy(copy, meta):
         return
     with lock(copy.parent, "local_dir"):
@@ -68,6 +70,18 @@ def download(store: Path, copy: pathlib.Path) -> None:
             raise
         finally:
             shutil.rmtree(aside, ignore_errors=True)
+
+
+def _read_soon(path: Path) -> bytes:
+    """What another host may just have written: NFS remembers for a while what was not there."""
+    deadline = time.monotonic() + SOON
+    while True:
+        try:
+            return path.read_bytes()
+        except FileNotFoundError as error:
+            if time.monotonic() > deadline:
+                raise DataError(f"{path} is not there, though it was just prepared.") from error
+            time.sleep(1)
 
 
 def upload(store: pathlib.Path, home: Path) -> None:
