@@ -105,7 +105,7 @@ class Config:
     sample_every: int = 1_000  # from picture to picture,
     checkpoint_every: int = 1_000  # from checkpoint to checkpoint.
     profile: int = 0  # Steps to trace for TensorBoard's profiler, soon after the start; 0: none.
-    keep_checkpoints: int = 3  # The newest so many stay,
+    keep_checkpoints: int = 3  # The newest so many stay, never fewer than two,
     keep_every: int = 10_000  # and each whose step is a multiple of this.
     eval_images: int = 2_048  # Compared by `--mode=evaluate`, or all of the held-out split.
 

@@ -259,10 +259,10 @@ def plan(values: flags.FlagValues, config: Config, folder: storage.Path | None) 
         f"{data.cache_dir} (once)."
     )
     if values.mode == "train":
+        from gan.checkpoint import Checkpoints
+
         workdir.check_same_run(config, folder)
-        saved = folder / "checkpoints"
-        steps = [int(path.name) for path in saved.glob("*") if path.name.isdecimal()]
-        start = max(steps, default=0)
+        start = max(Checkpoints(folder, read_only=True).steps(), default=0)
         images = (config.steps - start) * data.batch_size * config.d_steps
         lines.append(f"Steps {start} to {config.steps}: {max(images, 0):,} images.")
     return "\n".join(lines)
@@ -280,10 +280,11 @@ def main() -> None:
     except KeyboardInterrupt:
         code = 130
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if not full:
             traceback.print_exc()
         print(f"{error.filename or 'A file'}: {error.strerror or error}.", file=sys.stderr)
-        code = NotSaved.exit_code if error.errno in (errno.ENOSPC, errno.EDQUOT) else INTERNAL
+        code = NotSaved.exit_code if full else INTERNAL
     except Exception:
         traceback.print_exc()
         if who := cluster.name():

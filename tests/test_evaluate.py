@@ -276,11 +276,11 @@ def test_the_best_checkpoint_is_kept_and_drawn_with(finished, copy, run, tmp_pat
     best = read_best(copy)
     assert (best.step in (2, 4), best.scoring) == (True, None)
     (copy / "best.json").write_text(json.dumps(dataclasses.asdict(Best(step=2, scoring=4))))
-    with Checkpoints(copy, keep=1, keep_every=1000) as checkpoints:
+    with Checkpoints(copy, keep=2, keep_every=1000) as checkpoints:
         for step in (6, 8, 10):
             checkpoints.save(state, step)
             checkpoints.wait()
-        assert checkpoints.steps() == [2, 4, 10]
+        assert checkpoints.steps() == [2, 4, 8, 10]
     out = f"--out={tmp_path / 'faces.png'}"
     code, text = run(f"--workdir={copy}", "--mode=sample", "--step=best", "--seeds=0", out)
     assert code == 0

@@ -1,5 +1,6 @@
 """A full disk takes pictures and lines of the log, but no rows, and never the training."""
 
+import contextlib
 import logging
 import resource
 
@@ -9,38 +10,37 @@ from gan import logs
 from gan.logs import Board, MetricsWriter, log, read_rows, to_file
 
 
-@pytest.fixture
-def full():
-    """No file may grow beyond a few bytes, as on a full disk. `full(False)` ends it."""
+@contextlib.contextmanager
+def full_disk():
+    """No file may grow beyond a few bytes; nor may pytest's own, so only inside of a test."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
-    def full(now: bool) -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100 if now else before[0], before[1]))
 
-    yield full
-    full(False)
-
-
-def test_rows_wait_in_memory_for_a_disk_that_is_full(tmp_path, full, monkeypatch, caplog):
+def test_rows_wait_in_memory_for_a_disk_that_is_full(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(logs, "tensorboard_is_there", lambda: False)
-    with MetricsWriter(tmp_path, 0) as writer:
-        full(True)
+    stack = contextlib.ExitStack()
+    writer = stack.enter_context(MetricsWriter(tmp_path, 0))
+    with full_disk():
         for step in range(1, 1001):
             writer.scalars(step, {"g_loss": step / 7})
-        assert "metrics.jsonl cannot be written (File too large)" in caplog.text
-        assert len(read_rows(tmp_path / "metrics.jsonl")) < 10
-        full(False)
-        writer.scalars(1001, {"g_loss": 0.0})
-        assert [row["step"] for row in read_rows(tmp_path / "metrics.jsonl")] == [*range(1, 1002)]
-        full(True)
-        writer.scalars(1002, {"g_loss": 0.0})  # Closing it fails as well.
+    assert "metrics.jsonl cannot be written (File too large)" in caplog.text
+    assert len(read_rows(tmp_path / "metrics.jsonl")) < 10
+    writer.scalars(1001, {"g_loss": 0.0})
+    assert [row["step"] for row in read_rows(tmp_path / "metrics.jsonl")] == [*range(1, 1002)]
+    with full_disk():
+        writer.scalars(1002, {"g_loss": 0.0})
+        stack.close()  # Fails as well, which it says.
 
 
-def test_the_log_file_is_silent_where_the_disk_is_full(tmp_path, full, capfd):
-    with to_file(tmp_path / "log.txt"):
-        full(True)
+def test_the_log_file_is_silent_where_the_disk_is_full(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(log, "handlers", [])  # The terminal is a file here, and full as well.
+    with to_file(tmp_path / "log.txt"), full_disk():
         log.error("x" * 1000)
-        full(False)
     assert "Traceback" not in capfd.readouterr().err
 
 

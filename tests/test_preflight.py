@@ -45,6 +45,7 @@ def compile_tiny(num: int = 4, **changes):
     return preflight.compile_step(config, place, jax.devices()[:num])
 
 
+@pytest.mark.slow
 def test_what_is_compiled_is_what_training_runs(cpus, faces_cache, monkeypatch):
     config = tiny.get_config()
     config.data.cache_dir = str(faces_cache)
@@ -117,6 +118,7 @@ def test_a_batch_that_the_devices_cannot_share_is_named_with_the_nearest(cpus):
         preflight.preflight(config, "tiny", "cpu:4")
 
 
+@pytest.mark.slow
 def test_a_table_has_a_line_for_each_pair(cpus, monkeypatch, capsys):
     odd = dataclasses.replace(tiny.get_config(), data=Data(image_size=32, batch_size=6))
     monkeypatch.setattr(preflight, "all_configs", lambda: [("tiny:odd", odd)])
