@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ from pathlib import Path
 ENTER = ("ip", "netns", "exec")
 RENAME = ("unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"')
 ROOT = Path(__file__).parents[1]
+log = logging.getLogger(__name__)
 
 
 class Job:
@@ -89,17 +91,20 @@ class Job:
             assert time.monotonic() < deadline, f"{words!r} took too long:\n{self.text(index)}"
             time.sleep(0.05)
 
-    def wait(self, timeout: float = 180) -> list[int]:
-        """The exit codes of all, within `timeout` seconds from now."""
-        deadline = time.monotonic() + timeout
-        for index, process in enumerate(self.processes):
+    def wait(self, timeout: float = 180, only: int | None = None) -> list[int]:
+        """The exit codes of all, or `only` one, within `timeout` seconds from now."""
+        begin = time.monotonic()
+        awaited = self.processes if only is None else [self.processes[only]]
+        for index, process in enumerate(awaited):
             try:
-                process.wait(max(deadline - time.monotonic(), 0.01))
+                process.wait(max(begin + timeout - time.monotonic(), 0.01))
             except subprocess.TimeoutExpired:
                 raise AssertionError(
                     f"process {index} still runs after {timeout} s:\n{self.text(index)}"
                 ) from None
-        return [process.returncode for process in self.processes]
+        codes = [process.returncode for process in awaited]
+        log.info("Exit codes %s after %.1f s.", codes, time.monotonic() - begin)
+        return codes
 
     def running(self) -> bool:
         """Whether all of them are."""

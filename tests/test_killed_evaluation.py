@@ -15,7 +15,7 @@ import tiny
 
 from gan.train import train
 
-CHECKPOINTS, KILLS = 20, 5
+CHECKPOINTS, KILLS = 14, 3
 COMMAND = (sys.executable, "-m", "gan.main", "--mode=evaluate", "--num_images=24", "--seeds=0")
 
 

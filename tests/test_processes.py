@@ -119,8 +119,7 @@ def test_where_one_is_stopped_the_others_end(faces_cache, tmp_path):
     with Job(tmp_path / "run", faces_cache, *LONG, *LIMITS, num=2) as job:
         job.wait_for("step 2/")
         job.signal(signal.SIGSTOP, 1)
-        job.processes[0].wait(BOUND)
-        assert job.processes[0].returncode in KILLED
+        assert job.wait(BOUND, only=0)[0] in KILLED
         assert "(stopped sending heartbeats):\n1\n" in job.text(0)
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import small_celeba
 
-from gan import main
+from gan import cluster, main
+from gan.command_line import parse
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
@@ -38,11 +39,12 @@ def test_every_python_command_runs(finished, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(main, "_start_jax", lambda deterministic: None)
+    monkeypatch.setattr(cluster, "join", lambda *_: None)
     write_celeba(monkeypatch, tmp_path / "celeba")
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "quickstart").symlink_to(finished[1])  # What launch/local.sh trained.
-    commands = [line for line in COMMANDS if line.startswith("python")]
+    commands = [line for line in COMMANDS if line.startswith("python") and "HOST" not in line]
     assert len(commands) == 7
     for line in commands:
         arguments = shlex.split(line)
@@ -56,6 +58,13 @@ def test_every_python_command_runs(finished, tmp_path, monkeypatch):
     assert (tmp_path / "runs/celeba/scores.jsonl").exists()
     assert (tmp_path / "faces.png").exists()
     assert not (tmp_path / "runs/small").exists()
+
+
+def test_the_command_for_several_processes_is_understood():
+    (line,) = [line for line in COMMANDS if "HOST:PORT" in line]
+    values = parse(shlex.split(line.replace("HOST:PORT", "a:1"))[2:])
+    place = cluster.find(values.coordinator, values.num_processes, values.process_id)
+    assert place == cluster.Place("a:1", 2, 0)
 
 
 def test_the_other_commands_are_launchers_that_exist():
