@@ -4,6 +4,7 @@ import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from states import ORBAX_FAILS, like, make_metrics, make_state, same
@@ -12,7 +13,7 @@ from gan.checkpoint import Checkpoints
 from gan.step import TrainMetrics
 
 pytestmark = ORBAX_FAILS
-FLIPS = 12  # Of one bit, in each file.
+FLIPS = 150  # Of one bit, in each file.
 ABOUT = {"images": 256, "pictures": {"source": "ab", "pixels": "cd"}}
 
 
@@ -59,6 +60,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     **{f"flip {seed}": lambda path, seed=seed: flip(path, seed) for seed in range(FLIPS)},
 }
 FAST = ("gone", "half", "flip 0")
+RARE = tuple(f"flip {seed}" for seed in range(12, FLIPS))
 
 
 def newest_whole(folder: Path) -> int:
@@ -73,9 +75,13 @@ def newest_whole(folder: Path) -> int:
     return step
 
 
-@pytest.mark.parametrize(
-    "damage", [x if x in FAST else pytest.param(x, marks=pytest.mark.slow) for x in DAMAGES]
-)
+def marked(damage: str) -> Any:
+    if damage in FAST:
+        return damage
+    return pytest.param(damage, marks=pytest.mark.series if damage in RARE else pytest.mark.slow)
+
+
+@pytest.mark.parametrize("damage", map(marked, DAMAGES))
 def test_no_damaged_file_gives_wrong_numbers(sound, tmp_path, damage):
     newest = sound / "checkpoints/2"
     files = sorted(path.relative_to(sound) for path in newest.rglob("*") if path.is_file())
