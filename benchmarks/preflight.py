@@ -7,6 +7,7 @@ compiler of the hardware; times are estimates from data sheets (`gan/roofline.py
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import sys
@@ -20,56 +21,77 @@ os.environ |= {"TPU_WORKER_HOSTNAMES": "localhost", "TPU_ACCELERATOR_TYPE": "v5l
 sys.path.insert(0, str(Path(__file__).parents[1]))  # For `python benchmarks/preflight.py`.
 from gan.preflight import all_configs, compile_step, preflight
 from gan.roofline import Program, estimate
-from gan.topology import find_devices, parse_topology
+from gan.topology import Topology, find_devices, parse_topology
 
 TOPOLOGIES = "v5e:2x4,v5e:16x16,v5p:8x8x8,h200:8"
 GROWING = {
     "v5e": ("1x1", "2x2", "2x4", "4x4", "8x8", "16x16"),
-    "v5p": ("1x1x1", "2x2x1", "4x4x4", "8x8x8", "16x16x16"),
+    "v5p": ("1x1x1", "2x2x1", "2x2x2", "4x4x4", "8x8x8", "16x16x16"),
     "h200": ("1", "8", "64", "512", "4096"),
 }
+BASE = 8  # Devices of the program that is put on paper for more.
 HEAD = (
-    *("devices", "batch", "messages", "MB", "ms a step", "of it messages", "efficiency"),
-    *("with 1 us a message", "with 10 us"),
+    *("devices", "batch", "GB/s out of a device", "messages, ms", "ms a step", "exposed messages"),
+    *("efficiency", "with 10 us a message", "images/s"),
 )
 
 
-def weak_scaling(config_name: str, chip: str, each: int) -> list[dict[str, Any]]:
-    """A row for each size of slice, at `each` images a device."""
-    rows: list[dict[str, Any]] = []
-    for size in GROWING[chip]:
-        topology = parse_topology(f"{chip}:{size}")
-        config = dict(all_configs())[config_name]
+def weak_scaling(name: str, chip: str, each: int, compiled: bool) -> list[dict[str, Any]]:
+    """A row for each size of slice, at `each` images a device; all of them `compiled` or two."""
+
+    def compile_for(topology: Topology) -> Program:
+        config = dict(all_configs())[name]
         config.data.batch_size = each * topology.num
-        program = compile_step(config, topology, find_devices(topology))
-        rows.append(scaled(program, rows[0] if rows else None))
-        print(markdown(rows[-1:]).splitlines()[-1], flush=True)
-    return rows
+        return compile_step(config, topology, find_devices(topology))
+
+    sizes = [parse_topology(f"{chip}:{size}") for size in GROWING[chip]]
+    alone, base = (
+        compile_for(next(size for size in sizes if size.num == num)) for num in (1, BASE)
+    )
+    programs = {1: alone, BASE: base}
+    for size in sizes:
+        if size.num not in programs:
+            programs[size.num] = compile_for(size) if compiled else on_paper(base, size)
+    return [row(programs[size.num], alone) for size in sizes]
 
 
-def scaled(program: Program, one: dict[str, Any] | None) -> dict[str, Any]:
+def on_paper(base: Program, topology: Topology) -> Program:
+    """`base` on other devices: where all do the same to their own images, only the rings grow."""
+    others = {c for c in base.collectives if (c.kind, c.devices) != ("all-reduce", BASE)}
+    if others:
+        raise ValueError(
+            f"Not all messages are sums over all devices, so this says nothing: {others}"
+        )
+    messages = tuple(c._replace(devices=topology.num) for c in base.collectives)
+    images = base.images // BASE * topology.num
+    return dataclasses.replace(base, topology=topology, images=images, collectives=messages)
+
+
+def row(program: Program, alone: Program) -> dict[str, Any]:
     """The numbers of a program beside those of a single device."""
     guess, number = estimate(program), len(program.collectives)
-    alone = one["seconds"] if one else guess.step
-    late = {us: alone / (guess.step + number * us * 1e-6) for us in (0, 1, 10)}
+    best = estimate(alone).step
     return {
         "devices": program.topology.name,
         "batch": program.images,
-        "messages": number,
-        "bytes": sum(message.bytes for message in program.collectives),
+        "rate": program.topology.rate,
+        "communication": guess.communication,
         "seconds": guess.step,
-        "share": guess.exposed / guess.step,
-        "efficiency": late,
+        "exposed": guess.exposed / guess.step,
+        "efficiency": best / guess.step,
+        "efficiency_late": best / (guess.step + number * 10e-6),
+        "images_per_second": guess.rate,
     }
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
     """A table."""
     lines = [f"| {' | '.join(HEAD)} |", "|" + "---|" * len(HEAD)]
-    for row in rows:
-        cells = [row["devices"], f"{row['batch']:,}", str(row["messages"])]
-        cells += [f"{row['bytes'] / 1e6:.1f}", f"{1e3 * row['seconds']:.3f}", f"{row['share']:.1%}"]
-        cells += [f"{share:.1%}" for share in row["efficiency"].values()]
+    for x in rows:
+        cells = [x["devices"], f"{x['batch']:,}", f"{x['rate'] / 1e9:.0f}"]
+        cells += [f"{1e3 * x['communication']:.3f}", f"{1e3 * x['seconds']:.3f}"]
+        cells += [f"{x[name]:.0%}" for name in ("exposed", "efficiency", "efficiency_late")]
+        cells.append(f"{x['images_per_second']:,.0f}")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -79,15 +101,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--topologies", default=TOPOLOGIES)
     parser.add_argument("--config", default="celeba64", help="whose scaling is looked at")
-    parser.add_argument("--each", type=int, default=128, help="images a device, there")
+    parser.add_argument("--each", type=int, default=16, help="images a device, there")
     parser.add_argument("--chips", default=",".join(GROWING), help="there")
+    parser.add_argument("--compiled", action="store_true", help="each size, there")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     if options.topologies:
         preflight(None, "", options.topologies)
     scaling = {}
     for chip in options.chips.split(","):
-        scaling[chip] = weak_scaling(options.config, chip, options.each)
+        scaling[chip] = weak_scaling(options.config, chip, options.each, options.compiled)
         print(f"\n{markdown(scaling[chip])}\n", flush=True)
     if options.json:
         options.json.write_text(json.dumps(scaling, indent=2))
