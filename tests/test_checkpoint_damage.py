@@ -81,7 +81,7 @@ def marked(damage: str) -> Any:
     return pytest.param(damage, marks=pytest.mark.series if damage in RARE else pytest.mark.slow)
 
 
-@pytest.mark.parametrize("damage", map(marked, DAMAGES))
+@pytest.mark.parametrize("damage", [marked(damage) for damage in DAMAGES])
 def test_no_damaged_file_gives_wrong_numbers(sound, tmp_path, damage):
     newest = sound / "checkpoints/2"
     files = sorted(path.relative_to(sound) for path in newest.rglob("*") if path.is_file())
