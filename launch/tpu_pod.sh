@@ -23,9 +23,11 @@ for name in TPU_NAME TPU_ZONE TPU_TYPE; do
     exit 64
   fi
 done
-workdir=
+workdir='' before=''
 for argument; do
   case $argument in --workdir=*) workdir=${argument#*=} ;; esac
+  if [ "$before" = --workdir ]; then workdir=$argument; fi
+  before=$argument
 done
 if [[ $workdir != gs://* ]]; then
   echo "--workdir='$workdir' must be gs://BUCKET/FOLDER: all hosts see it, and it outlives the TPU." >&2

@@ -74,13 +74,21 @@ class Cluster:
         done = subprocess.run(command, env=self.environment, capture_output=True, timeout=60)
         return int(done.stdout or 0)
 
-    def submit(self, workdir: str, *options: str, steps: int = STEPS, **environment: str) -> "Job":
+    def submit(
+        self,
+        workdir: str,
+        *options: str,
+        steps: int = STEPS,
+        between: str = "=",
+        **environment: str,
+    ) -> "Job":
         """A training on both nodes, one process on each."""
         exported = ",".join(["ALL", *(f"{name}={text}" for name, text in environment.items())])
         number = self.call(
             *("sbatch", "--parsable", "--nodes=2", "--gpus-per-node=0", "--cpus-per-task=1"),
             *(f"--export={exported}", *options, "launch/slurm.sbatch"),
-            *(f"--config={ROOT / 'tests/tiny.py'}", f"--workdir={self.folder / workdir}"),
+            *f"--workdir{between}{self.folder / workdir}".split(" "),
+            f"--config={ROOT / 'tests/tiny.py'}",
             f"--config.data.cache_dir={self.folder / 'data'}",
             *(f"--config.steps={steps}", f"--config.checkpoint_every={EVERY}"),
             *(f"--config.log_every={EVERY}", f"--config.sample_every={steps}"),
@@ -310,11 +318,12 @@ def test_too_many_crashes_end_it(stand_in):
 
 
 @pytest.mark.series
-def test_a_new_checkpoint_forgives_the_crashes_before(stand_in):
-    job = stand_in(137, 137, MAX_CRASHES="2")
+@pytest.mark.parametrize("between", ["=", " "])
+def test_a_new_checkpoint_forgives_the_crashes_before(stand_in, between):
+    job = stand_in(137, 137, MAX_CRASHES="2", between=between)
     for start in (1, 2):
         job.wait_queued_again(start)
-        (job.workdir / f"checkpoints/{start}").mkdir(parents=True)
+        (job.workdir / f"checkpoints/{time.time_ns()}").mkdir(parents=True)
     job.wait_queued_again(3)
     assert "2 of at most 2 times" not in job.told()
     job.cluster.call("scancel", job.number)

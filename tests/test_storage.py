@@ -26,7 +26,7 @@ from gan.data import copies
 from gan.data import prepare as prepare_module
 from gan.data.prepare import prepare
 from gan.data.source import SPLITS
-from gan.errors import ConfigError, DataError, Unreachable
+from gan.errors import ConfigError, DataError, Unreachable, WorkdirInUse
 
 HAVE_GCS = all(map(importlib.util.find_spec, ("gcsfs", "gcp_storage_emulator")))
 HAVE_S3 = all(map(importlib.util.find_spec, ("s3fs", "moto")))
@@ -215,6 +215,49 @@ def test_another_error_of_locking_is_no_reason_to_go_on(tmp_path, monkeypatch):
     no_locks(monkeypatch, errno.EIO)
     with pytest.raises(OSError, match="Input/output"), workdir.lock(tmp_path):
         pass
+
+
+@pytest.fixture
+def held(monkeypatch):
+    """A lock that somebody else has for so many attempts; and how often was waited for it."""
+    naps, flock = [], fcntl.flock
+
+    def held(attempts):
+        def refuse(file, flags):
+            if len(naps) < attempts:
+                raise BlockingIOError
+            flock(file, flags)
+
+        monkeypatch.setattr(fcntl, "flock", refuse)
+        monkeypatch.setattr(workdir.time, "sleep", naps.append)
+        return naps
+
+    return held
+
+
+def test_the_lock_of_a_host_that_died_is_waited_for(tmp_path, held):
+    """NFS holds it for a while."""
+    (tmp_path / ".lock").write_text("process 1 on elsewhere since yesterday")
+    naps = held(3)
+    with workdir.lock(tmp_path):
+        assert f"process {os.getpid()}" in (tmp_path / ".lock").read_text()
+    assert len(naps) == 3
+
+
+def test_a_host_that_lives_keeps_its_lock(tmp_path, held, monkeypatch):
+    monkeypatch.setattr(workdir, "FORGOTTEN", 0.0)
+    (tmp_path / ".lock").write_text("process 1 on elsewhere since yesterday")
+    held(9)
+    with pytest.raises(WorkdirInUse, match="process 1 on elsewhere"), workdir.lock(tmp_path):
+        pass
+
+
+def test_nobody_waits_for_a_process_of_the_same_host(tmp_path, held):
+    with workdir.lock(tmp_path):
+        naps = held(1)
+        with pytest.raises(WorkdirInUse), workdir.lock(tmp_path):
+            pass
+    assert not naps
 
 
 @pytest.fixture

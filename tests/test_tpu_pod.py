@@ -255,9 +255,10 @@ def test_a_missing_name_is_named(cloud, name):
     assert f"{name} is not set" in told
 
 
-def test_a_workdir_that_would_go_with_the_tpu_is_refused(cloud):
+@pytest.mark.parametrize("given", ["--workdir=runs/faces", "--workdir runs/faces"])
+def test_a_workdir_that_would_go_with_the_tpu_is_refused(cloud, given):
     arguments = prepare(cloud, "")
-    arguments["args"][-1] = "--workdir=runs/faces"
+    arguments["args"][-1:] = given.split()
     done = subprocess.run(**arguments, capture_output=True, check=False)
     assert done.returncode == 64
     assert "--workdir='runs/faces' must be gs://" in done.stderr
