@@ -181,6 +181,8 @@ class Checkpoints:
         text = step_files.read_meta(path)
         try:
             manifest = Manifest.from_json(text)
+        except ConfigError as error:  # A ValueError as well, but no damage.
+            raise ConfigError(f"{path}: {error}") from error
         except ValueError as error:
             raise DataError(f"{path}: its manifest is damaged ({error}).") from error
         if manifest.step != step:

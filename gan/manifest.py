@@ -39,7 +39,7 @@ class Manifest:
         if fields.keys() != FIRST and fields.pop("digest", None) != _digest(fields):
             raise ValueError("its checksum is wrong")
         if unknown := fields.keys() - {field.name for field in dataclasses.fields(cls)}:
-            raise ConfigError(f"A newer version wrote {', '.join(sorted(unknown))}: use that one.")
+            raise ConfigError(f"a newer version wrote {', '.join(sorted(unknown))}: use that one.")
         if not isinstance(fields["sha256"], dict):
             raise ValueError("it has no checksums")
         return cls(**fields)

@@ -24,6 +24,11 @@ Path = pathlib.Path | epath.Path  # The second where it lies in a bucket.
 
 PACKAGES = {"gs": "gcsfs", "s3": "s3fs"}  # What reaches which kind of bucket; also our extras.
 EXTRAS = {"gs": "gcs", "s3": "s3"}
+REFUSALS = ("400", "401", "403", "404")  # Of HTTP, that do not change by themselves.
+LOG_IN = (
+    "Does the bucket exist, and is this host logged in there "
+    "(gcloud auth application-default login, aws configure)?"
+)
 REWRITE = 30.0  # Seconds from one writing anew of a growing file to the next.
 
 
@@ -88,13 +93,6 @@ def refused(what: str, error: Exception) -> ConfigError | Unreachable:
     if no or "redential" in f"{type(error).__name__} {error}":
         return ConfigError(f"{what} ({reason(error)}). {LOG_IN}")
     return Unreachable(f"{what} ({reason(error)}).")
-
-
-REFUSALS = ("400", "401", "403", "404")
-LOG_IN = (
-    "Does the bucket exist, and is this host logged in there "
-    "(gcloud auth application-default login, aws configure)?"
-)
 
 
 def reason(error: Exception) -> str:

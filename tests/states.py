@@ -1,5 +1,6 @@
 """Small states of every kind of array, for tests of checkpoints."""
 
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gan.checkpoint import Checkpoints
 from gan.manifest import digests
 from gan.state import NetState, TrainState
 from gan.step import TrainMetrics
@@ -36,6 +38,14 @@ def like(width: int = 3, dtype: Any = jnp.float32) -> TrainState:
 def make_metrics(seed: int) -> TrainMetrics:
     random = np.random.default_rng(seed)
     return jax.tree.map(lambda x: random.normal(size=x.shape).astype(x.dtype), TrainMetrics.empty())
+
+
+def save_two(folder: Path) -> Path:
+    """Steps 1 and 2 are there."""
+    with Checkpoints(folder, keep=3) as checkpoints:
+        for step in (1, 2):
+            checkpoints.save(make_state(step), step)
+    return folder
 
 
 def same(a: Any, b: Any) -> bool:

@@ -1,16 +1,20 @@
 """Checkpoints: what was saved comes back, or it is said that it does not."""
 
+import errno
+import json
 import re
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
-from states import ORBAX_FAILS, like, make_metrics, make_state, same
+from states import ORBAX_FAILS, like, make_metrics, make_state, same, save_two
 
+from gan import manifest, step_files
 from gan.checkpoint import Checkpoints, digests
-from gan.errors import ConfigError, DataError
+from gan.errors import ConfigError, DataError, Preempted
 from gan.step import TrainMetrics
 
 pytestmark = ORBAX_FAILS
@@ -18,10 +22,7 @@ pytestmark = ORBAX_FAILS
 
 @pytest.fixture
 def folder(tmp_path):
-    with Checkpoints(tmp_path, keep=3) as checkpoints:
-        for step in (1, 2):
-            checkpoints.save(make_state(step), step)
-    return tmp_path
+    return save_two(tmp_path)
 
 
 def test_the_newest_comes_back_bit_for_bit(folder):
@@ -39,6 +40,14 @@ def test_the_newest_few_and_every_nth_are_kept(tmp_path):
             checkpoints.save(make_state(step), step)
         checkpoints.wait()
         assert checkpoints.steps() == [4, 8, 9, 10]
+
+
+def test_one_is_never_kept_alone(tmp_path):
+    """It is not for good on the disk before the next one comes."""
+    with Checkpoints(tmp_path, keep=1, keep_every=1000) as checkpoints:
+        for step in (1, 2, 3):
+            checkpoints.save(make_state(step), step)
+        assert checkpoints.steps() == [2, 3]
 
 
 def data_files(folder, step):
@@ -96,6 +105,45 @@ def test_another_model_is_said_to_be_one_and_nothing_is_set_aside(folder):
         )
         assert re.search(r"; and \d more\. Name another workdir", str(error.value))
         assert checkpoints.steps() == [1, 2]
+
+
+def test_one_of_a_newer_version_is_said_to_be_one_and_nothing_is_set_aside(folder):
+    path = folder / "checkpoints/2/meta/metadata"
+    fields = json.loads(path.read_text()) | {"rng": "other"}
+    del fields["digest"]
+    path.write_text(json.dumps(fields | {"digest": manifest._digest(fields)}))
+    with Checkpoints(folder) as checkpoints:
+        with pytest.raises(ConfigError, match="checkpoints/2: a newer version wrote rng"):
+            checkpoints.restore_newest(like())
+        assert checkpoints.steps() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Preempted("SIGTERM"),
+        OSError(errno.EIO, "Input/output error"),
+        PermissionError(errno.EACCES, "denied"),
+        MemoryError("no more"),
+        RuntimeError("UNAVAILABLE: socket closed"),
+        ValueError("INTERNAL: read failed [os_error_code='5']"),
+    ],
+    ids=repr,
+)
+def test_what_comes_between_is_no_damage(folder, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(ocp.Checkpointer, "restore", fail)
+    with Checkpoints(folder) as checkpoints:
+        with pytest.raises(type(error)) as caught:
+            checkpoints.restore_newest(like())
+        assert caught.value is error
+        assert checkpoints.steps() == [1, 2]
+    if isinstance(error, OSError):  # The same of the manifest.
+        monkeypatch.setattr(Path, "read_text", fail)
+        with pytest.raises(type(error)):
+            step_files.read_meta(folder / "checkpoints/2")
 
 
 def test_a_type_is_never_cast(folder):

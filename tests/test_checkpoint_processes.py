@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from states import ORBAX_FAILS, like, make_state, same
+from states import ORBAX_FAILS, like, make_state, same, save_two
 
 from gan import cluster, step_files
 from gan.checkpoint import Checkpoints
@@ -63,11 +63,7 @@ def two(monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Steps 1 and 2 are there."""
-    with Checkpoints(tmp_path, keep=3) as checkpoints:
-        for step in (1, 2):
-            checkpoints.save(make_state(step), step)
-    return tmp_path
+    return save_two(tmp_path)
 
 
 def restore(folder):
