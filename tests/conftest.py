@@ -1,7 +1,10 @@
 """Tests run on four CPU devices, with shapes checked, and JAX strict."""
 
+import contextlib
 import dataclasses
 import gc
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -47,6 +50,23 @@ def finished(faces_cache, tmp_path_factory):
     config = tiny.get_config()
     config.data.cache_dir = str(faces_cache)
     return train(config, folder), folder
+
+
+@pytest.fixture
+def make_disk(tmp_path):
+    """Mounts a file system of a size ("1m")."""
+    with contextlib.ExitStack() as stack:
+
+        def make_disk(size: str) -> Path:
+            folder = tmp_path / "small"
+            folder.mkdir()
+            command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+            if os.geteuid() or subprocess.run(command, capture_output=True).returncode:
+                pytest.skip("mounting takes root")
+            stack.callback(subprocess.run, ["umount", str(folder)], check=True)
+            return folder
+
+        yield make_disk
 
 
 @pytest.fixture

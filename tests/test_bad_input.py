@@ -405,15 +405,8 @@ def test_damaged_records_are_named(run, tmp_path, data_sets, file_format, how):
 
 
 @pytest.fixture
-def tmpfs(tmp_path):
-    """A file system of 1 MB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    if os.geteuid() or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("mounting takes root")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+def tmpfs(make_disk):
+    return make_disk("1m")
 
 
 def test_a_disk_that_is_too_small_is_said_before(run, tmp_path, tmpfs):

@@ -1,7 +1,9 @@
 """Where a checkpoint cannot be written: nothing is lost while memory lasts, and it is said."""
 
 import collections
+import errno
 import logging
+import os
 import resource
 import shutil
 
@@ -135,6 +137,32 @@ def test_a_folder_not_to_be_written_is_the_same(checkpoints, monkeypatch, error,
     with pytest.raises(NotSaved, match="make it writable"):
         checkpoints.wait(patience=0.0)
     assert only_step_1(checkpoints)
+
+
+def test_a_disk_that_breaks_at_last_leaves_nothing(checkpoints, monkeypatch, caplog):
+    """After Orbax has renamed the folder into place."""
+    fsync = os.fsync
+
+    def broken(file):
+        if os.readlink(f"/proc/self/fd/{file}").endswith("/checkpoints/2"):
+            raise OSError(errno.EIO, "Input/output error")
+        fsync(file)
+
+    monkeypatch.setattr(step_files.os, "fsync", broken)
+    checkpoints.save(make_state(2, WIDTH), 2)
+    assert checkpoints.steps() == [1]
+    assert "Step 2 cannot be saved" in caplog.text
+    assert only_step_1(checkpoints)
+
+
+def test_what_cannot_even_be_looked_at_is_the_same(checkpoints, monkeypatch, caplog):
+    def refuse(_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(step_files, "remove_unfinished", refuse)
+    checkpoints.save(make_state(2, WIDTH), 2)
+    assert checkpoints.steps() == [1]
+    assert "(Input/output error). Make room" in caplog.text
 
 
 def test_a_folder_that_went_away_is_the_same(checkpoints, caplog):

@@ -6,10 +6,12 @@ import socket
 import subprocess
 import sys
 import time
+import types
 from collections import Counter
 
 import jax
 import pytest
+from jax._src import cloud_tpu_init
 
 from gan import cluster
 from gan.cluster import Place, bind_address, find
@@ -83,6 +85,11 @@ def test_what_does_not_fit_together_is_named(find_in, options, said):
         find_in({}, *options)
 
 
+def test_a_number_of_a_process_without_their_number_is_named(find_in):
+    with pytest.raises(ConfigError, match="JAX_PROCESS_ID is set, and JAX_NUM_PROCESSES is not"):
+        find_in({"JAX_PROCESS_ID": "1"})
+
+
 def test_an_environment_that_is_no_number_is_named(find_in):
     with pytest.raises(ConfigError, match="JAX_NUM_PROCESSES=many must be a number"):
         find_in(POD | {"JAX_NUM_PROCESSES": "many"})
@@ -126,6 +133,34 @@ class Service:
         return self.said[key]
 
 
+@pytest.mark.parametrize(
+    ("error", "count"),
+    [(RuntimeError("DEADLINE_EXCEEDED"), 1), (ValueError("no coordinator"), 2)],
+)
+def test_tpu_hosts_that_do_not_find_each_other_may_the_next_time(monkeypatch, error, count):
+    on_tpu(monkeypatch, error, count)
+    with pytest.raises(Unreachable, match="TPU"):
+        cluster.join(None, 300, 30)
+
+
+def test_a_tpu_of_a_single_host_is_alone(monkeypatch):
+    on_tpu(monkeypatch, ValueError("no coordinator"), 1)
+    cluster.join(None, 300, 30)
+
+
+def on_tpu(monkeypatch, error, count):
+    """A host of a pod, which JAX does not start on."""
+
+    def initialize(**_):
+        raise error
+
+    config = types.SimpleNamespace(jax_num_cpu_devices=0, update=lambda *_: None)
+    monkeypatch.setattr(jax, "config", config)
+    monkeypatch.setattr(cloud_tpu_init, "running_in_cloud_tpu_vm", True)
+    monkeypatch.setattr(jax.distributed, "initialize", initialize)
+    monkeypatch.setattr(jax, "process_count", lambda: count)
+
+
 def test_a_host_name_that_others_cannot_reach_is_refused_on_cpus(monkeypatch):
     here, there = json.dumps(["a", "127.0.1.1"]), json.dumps(["b", "10.0.0.2"])
     processes(monkeypatch, here, there)
@@ -156,6 +191,7 @@ def test_what_one_process_raises_all_raise(monkeypatch):
     for other in ("data", "something else"):  # Wherever this one waits for it.
         with pytest.raises(DataError, match="Process 1: a bad file"), cluster.together(other):
             pass
+        assert f"{cluster.FAILURES}/0" not in service.said  # It is not this one's.
     service.said = {"gan/data/1/1": ""}
     this_is(0)
     with cluster.together("data"):

@@ -1,5 +1,6 @@
 """The command line: what it does, and what it says of what it cannot do."""
 
+import errno
 import json
 import os
 import subprocess
@@ -10,7 +11,7 @@ import pytest
 import tiny
 from PIL import Image
 
-from gan import main, workdir
+from gan import cluster, main, workdir
 from gan.config import Config, flatten
 from gan.errors import ConfigError
 from gan.logs import read_rows
@@ -98,6 +99,28 @@ def test_an_unexpected_error_exits_70_with_its_traceback(run, tmp_path, monkeypa
     code, text = run(CONFIG, f"--workdir={tmp_path}")
     assert code == 70
     assert "ZeroDivisionError" in text
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(errno.ENOSPC, 74), (errno.EDQUOT, 74), (errno.EIO, 70)]
+)
+def test_a_full_disk_exits_74_wherever_it_is_met(run, tmp_path, monkeypatch, number, code):
+    def fail(*_):
+        raise OSError(number, os.strerror(number), "runs/config.json")
+
+    monkeypatch.setattr(main, "job", fail)
+    found, text = run(CONFIG, f"--workdir={tmp_path}")
+    assert found == code
+    assert f"runs/config.json: {os.strerror(number)}." in text
+    assert ("Traceback" in text) == (code == 70)
+
+
+def test_the_others_are_told_what_ends_this_process(run, tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(cluster, "tell", told.append)
+    assert run("--mode=sample", f"--workdir={tmp_path}")[0] == 64
+    (error,) = told
+    assert isinstance(error, ConfigError)
 
 
 def test_help_names_every_option_and_setting_with_its_meaning(run):

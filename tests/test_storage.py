@@ -19,14 +19,16 @@ from bucket import NAME, bucket
 from etils import epath
 from etils.epath import backend
 from fsspec.implementations.memory import MemoryFileSystem
+from states import make_state
 
 from benchmarks.processes import Job, fingerprint
-from gan import cluster, logs, storage, workdir
+from gan import cluster, logs, step_files, storage, workdir
+from gan.checkpoint import Checkpoints
 from gan.data import copies
 from gan.data import prepare as prepare_module
 from gan.data.prepare import prepare
 from gan.data.source import SPLITS
-from gan.errors import ConfigError, DataError, Unreachable, WorkdirInUse
+from gan.errors import ConfigError, DataError, NotSaved, Unreachable, WorkdirInUse
 
 HAVE_GCS = all(map(importlib.util.find_spec, ("gcsfs", "gcp_storage_emulator")))
 HAVE_S3 = all(map(importlib.util.find_spec, ("s3fs", "moto")))
@@ -188,6 +190,37 @@ def test_a_bucket_that_says_no_is_the_users_to_mend(remote, monkeypatch, error, 
         storage.reach(remote, "--workdir")
     with pytest.raises(said, match=str(error)), workdir.lock(remote):
         pass
+
+
+def test_a_bucket_that_fails_ends_tensorboards_events_and_nothing_else(remote, monkeypatch):
+    calls = []
+
+    def fail(folder):
+        calls.append(folder)
+        raise RuntimeError("503 try again")
+
+    monkeypatch.setattr(logs, "summary_writer", fail)
+    board = logs.Board(remote)
+    for step in range(3):
+        board.write("write_scalars", step, {})
+    board.close()
+    assert len(calls) == 1
+
+
+def test_a_bucket_that_fails_is_a_checkpoint_that_is_not_saved(remote, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("503 try again")
+
+    monkeypatch.setattr(step_files.ocp, "CheckpointManager", fail)
+    with Checkpoints(remote) as checkpoints:
+        checkpoints.save(make_state(1), 1)
+        with pytest.raises(NotSaved, match="503 try again"):
+            checkpoints.wait(patience=0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryFileSystem, "pipe_file", fail)
+        patch.setattr(MemoryFileSystem, "_open", fail)
+        with pytest.raises(OSError, match="503 try again"):
+            storage.write(remote / "rows", b"1")
 
 
 def no_locks(monkeypatch, number):

@@ -2,9 +2,7 @@ import dataclasses
 import io
 import json
 import logging
-import os
 import socket
-import subprocess
 
 import numpy as np
 import pytest
@@ -177,15 +175,8 @@ def test_what_lacks_pictures_is_refused_unless_they_may_be_left_out(tmp_path):
 
 
 @pytest.fixture
-def tmpfs(tmp_path):
-    """A file system of 100 kB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(folder)]
-    if os.geteuid() or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("mounting takes root")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+def tmpfs(make_disk):
+    return make_disk("100k")
 
 
 @pytest.mark.parametrize("file_format", tfds_files.FORMATS)
