@@ -22,14 +22,14 @@ from scipy import ndimage
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # For `python benchmarks/calibration.py`.
 from benchmarks import turns
-from gan import logs
 from gan.data.prepare import prepare
-from gan.evaluate import Job, Options
+from gan.evaluation.job import Job, Options
+from gan.evaluation.report.report import write_report
 from gan.metrics.distances import spread
-from gan.metrics.reals import Reals
+from gan.metrics.reference_set import Reals
 from gan.metrics.scores import better
-from gan.report import write_report
-from gan.sample import Run
+from gan.runtime import logs
+from gan.sampling.job import Run
 
 PICTURES, LABELS = ("swd", "FD", "KD", "MIND"), ("FJD", "control", "accuracy_ratio")
 MODES = ("Male", "Smiling", "Young")  # Their combinations are the modes.

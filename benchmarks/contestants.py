@@ -35,15 +35,16 @@ class Options(NamedTuple):
 
 
 def ours(options: Options) -> Contestant:
-    """`gan.step.train_step`, compiled, placed and called as `gan.train` does it."""
+    """`gan.model.step.train_step`, compiled, placed and called as `gan.training.job` does it."""
     import jax
     from jax import lax
 
     from gan.config import Augment, Config, Data, Network
+    from gan.data.batch import Batch
     from gan.data.feed import STEPS_PER_CALL
-    from gan.parallel import Parallel, compile_once
-    from gan.state import Batch, TrainState
-    from gan.step import build, init_state, train_step
+    from gan.model.state import TrainState
+    from gan.model.step import build, init_state, train_step
+    from gan.runtime.parallel import Parallel, compile_once
 
     batch, width = options.batch, options.width
     default = 1 if jax.default_backend() == "cpu" else STEPS_PER_CALL

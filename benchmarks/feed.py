@@ -26,16 +26,16 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[1]))  # For `python benchmarks/feed.py`.
 from benchmarks import turns
 from gan.config import Augment, Config, Data, Network
-from gan.data import build as building
-from gan.data import faces
+from gan.data import build_store as building
+from gan.data.batch import Batch
 from gan.data.decode import VERSION, Recipe, follow
+from gan.data.faces import dataset
 from gan.data.feed import STEPS_PER_CALL, Resident, Stream
 from gan.data.prepare import crop_of, find_source
 from gan.data.source import Source, Split
 from gan.data.store import Meta, Report, Store, open_store, write_store
-from gan.parallel import Parallel
-from gan.state import Batch
-from gan.step import build, init_state, train_step
+from gan.model.step import build, init_state, train_step
+from gan.runtime.parallel import Parallel
 
 FRAME = (218, 178)
 QUALITY = 90  # Of the JPEG files: about 7 kB each; CelebA's have 7.
@@ -44,7 +44,7 @@ RENDERED = 256  # Different faces; more files are copies.
 
 def rendered(num: int) -> Source:
     """A data set of `num` JPEG files in CelebA's frame, in memory."""
-    drawn = np.asarray(faces.draw(0, np.arange(RENDERED), FRAME[1]).image)
+    drawn = np.asarray(dataset.draw(0, np.arange(RENDERED), FRAME[1]).image)
     top = (FRAME[0] - FRAME[1]) // 2
     files = []
     for image in drawn:
@@ -53,7 +53,7 @@ def rendered(num: int) -> Source:
         Image.fromarray(padded).save(file, "JPEG", quality=QUALITY)
         files.append(file.getvalue())
     split = Split(
-        attributes=np.tile(np.asarray(faces.describe(0, np.arange(num)).attributes), 1),
+        attributes=np.tile(np.asarray(dataset.describe(0, np.arange(num)).attributes), 1),
         identity=np.arange(num, dtype=np.int32),
         names=[f"{i}.jpg" for i in range(num)],
         read=lambda i: files[i % RENDERED],
@@ -63,7 +63,7 @@ def rendered(num: int) -> Source:
         name="faces",
         found=f"{num:,} rendered faces as JPEG of {FRAME[1]} x {FRAME[0]}, {size:.1f} kB each",
         fingerprint="0" * 64,
-        attribute_names=faces.ATTRIBUTES,
+        attribute_names=dataset.ATTRIBUTES,
         splits={"train": lambda: split},
         formats=("JPEG",),
         frame=FRAME,

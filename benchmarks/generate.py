@@ -21,13 +21,13 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))  # For `python benchmarks/generate.py`.
 from benchmarks import turns
 from gan.config import Config, Data, Network
-from gan.data import faces
 from gan.data.attributes import AttributeTable
-from gan.parallel import compile_once, compiler_options
-from gan.sampler import CALIBRATION, CHUNK, Sampler
-from gan.step import build, calibrate, generate, init_state
+from gan.data.faces import dataset
+from gan.model.step import build, calibrate, generate, init_state
+from gan.runtime.parallel import compile_once, compiler_options
+from gan.sampling.sampler import CALIBRATION, CHUNK, Sampler
 
-START = "import jax, gan.sample; jax.devices()"
+START = "import jax, gan.sampling.job; jax.devices()"
 
 
 class Drawing:
@@ -36,8 +36,8 @@ class Drawing:
     def __init__(self, size: int, width: int, dtype: str):
         """Compiles the calibration, as `Sampler` does before it draws."""
         self.dtype = dtype
-        rows = np.random.default_rng(0).integers(0, 2, (1024, len(faces.ATTRIBUTES)), np.uint8)
-        self.table = AttributeTable(tuple(faces.ATTRIBUTES), rows, "0" * 64, "0" * 64)
+        rows = np.random.default_rng(0).integers(0, 2, (1024, len(dataset.ATTRIBUTES)), np.uint8)
+        self.table = AttributeTable(tuple(dataset.ATTRIBUTES), rows, "0" * 64, "0" * 64)
         network = Network(g_width=width, d_width=4, film=True, dtype=dtype)
         config = Config(data=Data(image_size=size), network=network)
         self.gan = build(config, self.table.marginals)

@@ -13,7 +13,7 @@ import optax
 from flax.training import train_state
 from jaxtyping import Array, Float
 
-from gan.parallel import compile_once
+from gan.runtime.parallel import compile_once
 
 Images = Float[Array, "b 64 64 3"]
 init_weights = nn.initializers.normal(0.02)  # Radford et al. 2015, section 4.

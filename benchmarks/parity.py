@@ -24,20 +24,20 @@ from scipy import ndimage
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # For `python benchmarks/parity.py`.
 sys.path.insert(1, str(Path(__file__).parents[1] / "tests" / "metrics"))  # The random weights.
-from make_inception_golden import random_state
+from helpers.inception_golden import random_state
 
 from benchmarks import peers, turns
-from gan.data import faces
+from gan.data.faces import dataset
 from gan.metrics.distances import (
     frechet_distance,
     inception_score,
     kernel_distance,
     sliced_wasserstein_features,
 )
-from gan.metrics.inception import RESIZES, extract
+from gan.metrics.extractors.inception import RESIZES, extract
+from gan.metrics.extractors.inception_weights import read_weights, torch_shapes
 from gan.metrics.neighbours import neighbour_scores
-from gan.metrics.weights import read_weights, torch_shapes
-from gan.pictures import to_uint8, write_png
+from gan.runtime.pictures import to_uint8, write_png
 
 SIZE = 64  # Pixels.
 TOLERANCE = 1e-6  # Relative.
@@ -137,7 +137,7 @@ def known_values() -> dict[str, list[float]]:
 
 def write_folders(root: Path, num: int) -> tuple[Path, Path]:
     """Drawn faces, and others that are blurred and noisy."""
-    drawn = np.asarray(faces.draw(0, jnp.arange(2 * num), SIZE).image)
+    drawn = np.asarray(dataset.draw(0, jnp.arange(2 * num), SIZE).image)
     noise = 0.05 * np.random.default_rng(0).standard_normal(drawn[num:].shape)
     blurred = ndimage.gaussian_filter(drawn[num:] / 127.5 - 1, (0, 1, 1, 0))
     folders = root / "real", root / "fake"

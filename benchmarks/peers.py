@@ -27,7 +27,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.inception import InceptionScore
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from gan.metrics.inception import RESIZES
+from gan.metrics.extractors.inception import RESIZES
 
 PACKAGES = (
     *("torch", "torchvision", "torch-fidelity", "clean-fid", "pytorch-fid", "torchmetrics"),

@@ -3,7 +3,7 @@
     python -m benchmarks.preflight --json=preflight.json
 
 Needs `pip install -e '.[tpu,cuda]'`, and none of the hardware. All programs are compiled by the
-compiler of the hardware; times are estimates from data sheets (`gan/roofline.py`).
+compiler of the hardware; times are estimates from data sheets (`gan/preflight/roofline.py`).
 """
 
 import argparse
@@ -19,9 +19,9 @@ os.environ |= {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1"}
 os.environ |= {"ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}  # It only compiles: no device to share.
 os.environ |= {"TPU_WORKER_HOSTNAMES": "localhost", "TPU_ACCELERATOR_TYPE": "v5litepod-8"}
 sys.path.insert(0, str(Path(__file__).parents[1]))  # For `python benchmarks/preflight.py`.
-from gan.preflight import all_configs, compile_step, preflight
-from gan.roofline import Program, estimate
-from gan.topology import Topology, find_devices, parse_topology
+from gan.preflight.job import all_configs, compile_step, preflight
+from gan.preflight.roofline import Program, estimate
+from gan.preflight.topology import Topology, find_devices, parse_topology
 
 TOPOLOGIES = "v5e:2x4,v5e:16x16,v5p:8x8x8,h200:8"
 GROWING = {

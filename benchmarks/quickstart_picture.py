@@ -6,10 +6,10 @@ python -m benchmarks.quickstart_picture runs/quickstart benchmarks/quickstart.pn
 import sys
 from pathlib import Path
 
-from gan.checkpoint import Checkpoints
-from gan.pictures import write_png
-from gan.sample import Run
-from gan.sampler import AttributeGrid, Sampler
+from gan.runtime.pictures import write_png
+from gan.sampling.job import Run
+from gan.sampling.sampler import AttributeGrid, Sampler
+from gan.workdir.checkpoints import Checkpoints
 
 WISHES = (
     *(("Black_Hair", 1), ("Blond_Hair", 1), ("Gray_Hair", 1), ("Bald", 1), ("Bangs", 1)),

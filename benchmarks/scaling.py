@@ -20,11 +20,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # For `python benchmarks/scaling.py`.
 from benchmarks import turns
-from gan import hlo
 from gan.config import Config, Data, Network
-from gan.parallel import Parallel, compile_once
-from gan.state import Batch
-from gan.step import abstract_state, build, init_state, train_step
+from gan.data.batch import Batch
+from gan.model.step import abstract_state, build, init_state, train_step
+from gan.preflight import compiled_program
+from gan.runtime.parallel import Parallel, compile_once
 
 MARGINALS = (0.5,) * 40
 
@@ -91,7 +91,7 @@ def growth(
 def collectives(text: str, devices: int) -> dict[str, dict[str, int]]:
     """How many of each kind a compiled program has, and the bytes of their results."""
     found: dict[str, dict[str, int]] = collections.defaultdict(lambda: {"number": 0, "bytes": 0})
-    for collective in hlo.collectives(text, devices):
+    for collective in compiled_program.collectives(text, devices):
         found[collective.kind]["number"] += 1
         found[collective.kind]["bytes"] += collective.bytes
     return dict(found)

@@ -90,23 +90,24 @@ def watch(shares: Shares) -> None:
     """Takes the time of what training calls, by the names that it calls it by."""
     import jax
 
-    from gan import logs, train
-    from gan.checkpoint import Checkpoints
+    from gan.runtime import logs
+    from gan.training import job
+    from gan.workdir.checkpoints import Checkpoints
 
-    shares.watch(train, DATA, "prepare", "remember")
-    shares.watch(train, PICTURES, "write_png")
-    shares.watch(train.AttributeGrid, PICTURES, "__init__", "__call__")
+    shares.watch(job, DATA, "prepare", "remember")
+    shares.watch(job, PICTURES, "write_png")
+    shares.watch(job.AttributeGrid, PICTURES, "__init__", "__call__")
     shares.watch(logs.MetricsWriter, PICTURES, "picture")
     shares.watch(Checkpoints, CHECKPOINTS, "__init__", "restore_newest", "save", "wait", "__exit__")
     shares.watch(logs.MetricsWriter, LOGGING, "__init__", "scalars", "__exit__")
     shares.watch(logs, LOGGING, "status")
     wait = jax.block_until_ready  # Only where training itself waits at once.
-    train.finite = shares.watched(train.finite, CHECKPOINTS, wait)
-    compute = shares.watched(train.TrainMetrics.compute, LOGGING, wait)
+    job.finite = shares.watched(job.finite, CHECKPOINTS, wait)
+    compute = shares.watched(job.TrainMetrics.compute, LOGGING, wait)
     # It would wait for the steps: they are waited for before, in their own time.
-    train.TrainMetrics.compute = lambda metrics: compute(wait(metrics))
-    compile_once, compiled = train.compile_once, train.Clock.compiled
-    open_feed, loop = shares.watched(train.open_feed, DATA), train.loop
+    job.TrainMetrics.compute = lambda metrics: compute(wait(metrics))
+    compile_once, compiled = job.compile_once, job.Clock.compiled
+    open_feed, loop = shares.watched(job.open_feed, DATA), job.loop
 
     def watched_compile(*arguments: Any, **options: Any) -> Callable:
         return shares.watched(compile_once(*arguments, **options), COMPILE, wait)
@@ -126,7 +127,7 @@ def watch(shares: Shares) -> None:
         feed.calls = watched_calls
         return feed
 
-    def watched_compiled(clock: train.Clock, step: int) -> None:
+    def watched_compiled(clock: job.Clock, step: int) -> None:
         compiled(clock, step)
         shares.phase(STEPS)
 
@@ -136,5 +137,5 @@ def watch(shares: Shares) -> None:
         finally:
             shares.phase(END)
 
-    train.compile_once, train.open_feed = watched_compile, watched_feed
-    train.Clock.compiled, train.loop = watched_compiled, watched_loop
+    job.compile_once, job.open_feed = watched_compile, watched_feed
+    job.Clock.compiled, job.loop = watched_compiled, watched_loop

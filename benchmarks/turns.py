@@ -174,7 +174,7 @@ def copy_rate() -> float:
 def _fastest(function: Callable, argument: Any) -> float:
     import jax
 
-    from gan.parallel import compiler_options
+    from gan.runtime.parallel import compiler_options
 
     seconds = []
     for options in ({}, compiler_options()):

@@ -7,9 +7,9 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from gan import storage
 from gan.config import Config, flatten, resolve
 from gan.errors import ConfigError, nearest
+from gan.runtime import storage
 
 MODES = ("train", "prepare", "export", "evaluate", "compare", "sample", "preflight")
 MODES_OF = {  # Of options that do not go with every mode.

@@ -89,7 +89,7 @@ class Config:
     steps: int = 100_000  # Generator updates.
     steps_per_call: int = 0  # Run by one call of a resident feed; 0: 25, or 1 on CPU.
     d_steps: int = 1  # Discriminator updates per generator update, each on images of its own.
-    loss: str = "non_saturating"  # Key of `gan.losses.LOSSES`.
+    loss: str = "non_saturating"  # Key of `gan.model.losses.LOSSES`.
     r1: float = 0.0  # Weight gamma of gamma/2 * |grad D(real)|^2; 0 turns it off.
     gradient_penalty: float = 10.0  # Weight of the penalty of "wasserstein_gp".
     ema_decay: float = 0.999  # Of the moving average of the generator, which is what is drawn with.

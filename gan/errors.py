@@ -59,3 +59,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """The end of an error message: " Did you mean 'x'?", or "" if none resembles `name`."""
     matches = difflib.get_close_matches(name, list(known), n=1)
     return f" Did you mean {matches[0]!r}?" if matches else ""
+
+
+def first_few(names: list[str]) -> str:
+    """At most five names, and how many there are besides."""
+    more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
+    return (", ".join(names[:5]) or "nothing") + more

@@ -18,11 +18,11 @@ from pathlib import Path
 
 from absl import flags
 
-from gan import cluster, storage
 from gan import config as settings
 from gan.command_line import MODES_OF, config_file, parse, usage
 from gan.config import Config, to_json
 from gan.errors import INTERNAL, OURS, ConfigError, NotSaved
+from gan.runtime import cluster, storage
 
 
 def run(argv: list[str]) -> None:
@@ -56,7 +56,7 @@ def run(argv: list[str]) -> None:
 
 def job(values: flags.FlagValues, folder: storage.Path | None) -> None:
     """Does the mode's job. Imports come late, so `--help` and wrong options answer at once."""
-    from gan import workdir
+    from gan.workdir.folder import read_config
 
     _quiet()
     config = values.config
@@ -65,7 +65,7 @@ def job(values: flags.FlagValues, folder: storage.Path | None) -> None:
     if folder:
         storage.reach(folder, "--workdir")
     if config is None:
-        config = workdir.read_config(folder)
+        config = read_config(folder)
     settings.validate(config)
     if values.dry_run:
         print(plan(values, config, folder))
@@ -78,7 +78,7 @@ def job(values: flags.FlagValues, folder: storage.Path | None) -> None:
         prepare(config.data, SPLITS if values.verify else (), tell=True)
         return
     if values.mode == "export":
-        from gan.data.export import export
+        from gan.data.export_tfds import export
         from gan.data.prepare import find_source
 
         out = storage.on_disk(values.out, "--out")
@@ -89,11 +89,11 @@ def job(values: flags.FlagValues, folder: storage.Path | None) -> None:
         place = cluster.find(values.coordinator, values.num_processes, values.process_id)
         cluster.join(place, config.limits.join, config.limits.heartbeat)
         _quiet()  # Once more: only the first tells what all know.
-        from gan.train import train
+        from gan.training.job import train
 
         train(config, folder, verify=values.verify)
     else:
-        from gan.sample import parse_seeds, sample
+        from gan.sampling.job import parse_seeds, sample
 
         default = folder / ("faces" if values.individual else "faces.png")
         sample(
@@ -127,7 +127,7 @@ def check_hardware(values: flags.FlagValues) -> None:
         return
     if config is not None and config.deterministic:
         _repeat_bit_for_bit()
-    from gan.preflight import preflight
+    from gan.preflight.job import preflight
 
     preflight(config, name, values.topology, values.price)
 
@@ -139,7 +139,7 @@ def score(values: flags.FlagValues) -> None:
     if values.mode == "compare":
         if values.config is not None:
             raise ConfigError("--mode=compare reads the scores of the runs: no --config.")
-        from gan.compare import compare
+        from gan.evaluation.compare import compare
 
         print(compare(folders, values.best))
         return
@@ -161,9 +161,9 @@ def score(values: flags.FlagValues) -> None:
         raise ConfigError(f"--inception={values.inception}: no such file.")
     if values["resize"].present and not inception:
         raise ConfigError("--resize is of pictures for Inception: it needs --inception=FILE.")
-    from gan import workdir
-    from gan.evaluate import Options, evaluate, evaluate_pictures
-    from gan.sample import parse_seeds
+    from gan.evaluation.job import Options, evaluate, evaluate_pictures
+    from gan.sampling.job import parse_seeds
+    from gan.workdir.folder import read_config
 
     options = Options(
         split=values.split,
@@ -178,7 +178,7 @@ def score(values: flags.FlagValues) -> None:
     if values.dry_run:
         if not values.images and not values.watch:
             for folder in folders:
-                workdir.read_config(folder)
+                read_config(folder)
         what = f"the pictures in {values.images} into " if values.images else ""
         beside = f"beside real pictures of the {values.split} split"
         print(f"Would evaluate {what}{', '.join(map(str, folders))} {beside}.")
@@ -211,7 +211,7 @@ def _quiet() -> None:
 
     # Orbax tells fifty lines a checkpoint, and its errors twice: we tell them once.
     logging.set_verbosity(logging.FATAL)
-    from gan import logs
+    from gan.runtime import logs
 
     logs.to_terminal()
 
@@ -244,9 +244,9 @@ def _start_jax(deterministic: bool) -> None:
 
 def plan(values: flags.FlagValues, config: Config, folder: storage.Path | None) -> str:
     """What --dry_run prints."""
-    from gan import workdir
     from gan.data.prepare import check_names
-    from gan.step import build
+    from gan.model.step import build
+    from gan.workdir.folder import check_same_run
 
     build(config, ())
     check_names(config.data)
@@ -259,9 +259,9 @@ def plan(values: flags.FlagValues, config: Config, folder: storage.Path | None) 
         f"{data.cache_dir} (once)."
     )
     if values.mode == "train":
-        from gan.checkpoint import Checkpoints
+        from gan.workdir.checkpoints import Checkpoints
 
-        workdir.check_same_run(config, folder)
+        check_same_run(config, folder)
         start = max(Checkpoints(folder, read_only=True).steps(), default=0)
         images = (config.steps - start) * data.batch_size * config.d_steps
         lines.append(f"Steps {start} to {config.steps}: {max(images, 0):,} images.")

@@ -19,20 +19,20 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parents[1] / ".pytest_cache/xla"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
-# `gan.state` is left out: JAX rebuilds its pytrees with leaves that are no arrays.
+# `gan.model.state` is left out: JAX rebuilds its pytrees with leaves that are no arrays.
 CHECKED = [
-    *("augment", "checkpoint", "compare", "data", "evaluate", "hlo", "judge", "losses"),
-    *("manifest", "metrics", "networks", "parallel", "pictures", "preflight", "preflight_words"),
-    *("report", "report_figures", "report_page", "results", "roofline", "sample", "sampler"),
-    *("step", "step_files", "storage", "tables", "topology", "train", "workdir"),
+    *("data", "evaluation", "metrics", "preflight", "sampling", "training", "workdir"),
+    *("model.augment", "model.losses", "model.networks", "model.step"),
+    *("runtime.parallel", "runtime.pictures", "runtime.storage"),
 ]
 install_import_hook([f"gan.{name}" for name in CHECKED], "beartype.beartype")
 
-import tiny  # noqa: E402, the hook must be there first
+from helpers import tiny  # noqa: E402, the hook must be there first
 
-from gan import cluster, main  # noqa: E402
+from gan import main  # noqa: E402
 from gan.data.prepare import prepare  # noqa: E402
-from gan.train import train  # noqa: E402
+from gan.runtime import cluster  # noqa: E402
+from gan.training.job import train  # noqa: E402
 
 
 @pytest.fixture(scope="session")

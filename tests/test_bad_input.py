@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.small_celeba import MEMBERS, picture, write_celeba
 from PIL import Image
-from small_celeba import MEMBERS, picture, write_celeba
 
 TINY = Path(__file__).parent / "tiny.py"
 ATTRIBUTES, PARTITION, ZIP, FOLDER = (
@@ -369,8 +369,8 @@ def test_huge_headers_are_refused_for_any_pictures(run, tmp_path):
 @functools.cache
 def exported(file_format: str, folder: Path) -> Path:
     from gan.config import Data
-    from gan.data.celeba import source
-    from gan.data.export import export
+    from gan.data.export_tfds import export
+    from gan.data.readers.celeba_official import source
 
     root = write_celeba(folder / "celeba")
     return export(source(Data(source="celeba", path=str(root))), folder / "tfds", file_format)
@@ -418,14 +418,14 @@ def test_a_disk_that_is_too_small_is_said_before(run, tmp_path, tmpfs):
 
 
 def test_a_disk_that_fills_meanwhile_leaves_nothing(run, tmp_path, tmpfs, monkeypatch):
-    from gan.data import build
+    from gan.data import build_store
 
     def progress(batches, name, num):
         for batch in batches:
             (tmpfs / "others").write_bytes(bytes(2**20 - 16 * os.statvfs(tmpfs).f_bsize))
             yield batch
 
-    monkeypatch.setattr(build, "progress", progress)
+    monkeypatch.setattr(build_store, "progress", progress)
     root = write_celeba(tmp_path / "celeba")
     more = (f"--config.data.cache_dir={tmpfs}", "--config.data.image_size=128")
     code, said = run(*options(root, *more))

@@ -1,4 +1,4 @@
-"""Modules import from lower floors only, and TensorFlow from nowhere at the top."""
+"""Rooms import downward only, and TensorFlow from nowhere at the top."""
 
 import ast
 import subprocess
@@ -7,30 +7,32 @@ from pathlib import Path
 
 import pytest
 
-FLOORS = [
-    {"errors", "flops", "hlo", "lazy", "state", "winograd"},
-    {"cluster", "config", "convolution", "hardware", "storage"},
-    {"command_line", "losses", "augment", "parallel", "pictures", "networks", "topology"},
-    {"logs", "data", "roofline"},
-    {"manifest", "metrics", "step_files"},
-    {"checkpoint", "trace", "watchdog", "workdir"},
-    {"results", "step"},
-    {"report_figures", "report_page", "report_words", "tables"},
-    {"sampler"},
-    {"compare", "report", "sample", "train", "preflight_words"},
-    {"judge", "preflight"},
-    {"evaluate"},
+ROOMS = [
+    {"errors"},
+    {"config"},
+    {"runtime"},
+    {"data"},
+    {"model"},
+    {"metrics"},
+    {"workdir"},
+    {"sampling"},
+    {"training", "evaluation", "preflight"},
+    {"command_line"},
     {"main"},
 ]
 PACKAGE = Path(__file__).parents[1] / "gan"
-SUBPACKAGES = ("networks", "data", "metrics")
+MODULES = [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]
 
 
-def floor(module: str) -> int:
-    return next(i for i, names in enumerate(FLOORS) if module in names)
+def floor(room: str) -> int:
+    return next(i for i, rooms in enumerate(ROOMS) if room in rooms)
 
 
-def imports(path: Path) -> set[str]:
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imported_rooms(path: Path) -> set[str]:
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module == "gan":
@@ -42,16 +44,22 @@ def imports(path: Path) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=str)
-def test_imports_go_down(path):
-    if path.name == "__init__.py":
-        return
-    room = path.relative_to(PACKAGE).with_suffix("").parts[0]
-    for name in imports(path) - ({room} if room in SUBPACKAGES else set()):
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_imports__go_down_between_rooms(path):
+    room = room_of(path)
+    for name in imported_rooms(path) - {room}:
         assert floor(name) < floor(room), f"{path} imports {name}"
 
 
-def test_tensorflow_is_imported_only_where_it_is_used():
-    jobs = "gan.train, gan.evaluate, gan.sample, gan.data.prepare, gan.preflight"
-    code = f"import {jobs}, sys; sys.exit('tensorflow' in sys.modules)"
+def test_rooms__hold_four_to_fourteen_files():
+    assert len([*PACKAGE.glob("*.py")]) <= 6
+    for folder in {path.parent for path in MODULES} - {PACKAGE}:
+        modules = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+        assert 4 <= len(modules) <= 14, folder
+
+
+def test_tensorflow__is_imported_only_where_it_is_used():
+    jobs = ("training.job", "evaluation.job", "sampling.job", "data.prepare", "preflight.job")
+    code = f"import {', '.join(f'gan.{job}' for job in jobs)}, sys"
+    code += "; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -8,13 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
-import tiny
+from helpers import tiny
 from PIL import Image
 
-from gan import cluster, main, workdir
+from gan import main
 from gan.config import Config, flatten
 from gan.errors import ConfigError
-from gan.logs import read_rows
+from gan.runtime import cluster
+from gan.runtime.logs import read_rows
+from gan.workdir import folder as folder_module
 
 CONFIG = f"--config={Path(__file__).parent / 'tiny.py'}"
 
@@ -87,7 +89,7 @@ def test_a_damaged_configuration_of_a_run_is_bad_data(run, tmp_path):
 
 
 def test_a_workdir_in_use_exits_73(run, tmp_path, faces_cache):
-    with workdir.lock(tmp_path):
+    with folder_module.lock_workdir(tmp_path):
         cache = f"--config.data.cache_dir={faces_cache}"
         code, text = run(CONFIG, cache, f"--workdir={tmp_path}")
     assert code == 73

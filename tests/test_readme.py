@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import small_celeba
+from helpers import small_celeba
 
-from gan import cluster, main
+from gan import main
 from gan.command_line import parse
+from gan.runtime import cluster
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()

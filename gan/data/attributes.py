@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from gan import storage
 from gan.data.store import Store
 from gan.errors import ConfigError, DataError, nearest
-from gan.storage import Path
+from gan.runtime import storage
+from gan.runtime.storage import Path
 
 # What NumPy and zipfile raise for a damaged `.npz`: they have no common type.
 UNREADABLE = (

@@ -8,10 +8,10 @@ import pathlib
 import shutil
 import time
 
-from gan import storage
 from gan.data.store import FILES, lock, open_store, sync_folder
 from gan.errors import DataError
-from gan.storage import Path
+from gan.runtime import storage
+from gan.runtime.storage import Path
 
 log = logging.getLogger("gan")
 SOON = 60.0  # Seconds.

@@ -20,12 +20,12 @@ from jax import lax
 from jax.sharding import NamedSharding
 from jaxtyping import Array, Int32, Int64, UInt8
 
-from gan import cluster
+from gan.data.batch import Batch
 from gan.data.store import Store
 from gan.errors import ConfigError, DataError
-from gan.lazy import tensorflow
-from gan.parallel import Parallel, prefetch
-from gan.state import Batch
+from gan.runtime import cluster
+from gan.runtime.parallel import Parallel, prefetch
+from gan.runtime.tensorflow import tensorflow
 
 WORKERS = 4  # Batches gathered at the same time, so that waiting for a disk overlaps.
 SHARE = 0.4  # Of a device's free memory that a resident store may take; the rest is the step's.

@@ -8,26 +8,25 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gan import cluster, storage
 from gan.config import Data
-from gan.data import (
-    celeba,
+from gan.data import copies, summary
+from gan.data.build_store import build
+from gan.data.decode import CROPS, RESIZES, SQUARE, SQUASH, VERSION
+from gan.data.faces import dataset
+from gan.data.readers import (
     celeba_kaggle,
+    celeba_official,
     celeba_parquet,
     celeba_tfds,
     celebamask_hq,
-    copies,
-    faces,
     folder,
-    report,
     tfds_sets,
 )
-from gan.data.build import build
-from gan.data.decode import CROPS, RESIZES, SQUARE, SQUASH, VERSION
-from gan.data.files import first_few, open_files
+from gan.data.readers.files import open_files
 from gan.data.source import Source
 from gan.data.store import Meta, Store, lock, open_store
-from gan.errors import ConfigError, DataError, nearest
+from gan.errors import ConfigError, DataError, first_few, nearest
+from gan.runtime import cluster, storage
 
 log = logging.getLogger("gan")
 
@@ -78,7 +77,7 @@ def prepare(config: Data, verify: Collection[str] = (), tell: bool = False) -> d
     for name, store in stores.items():
         check_store(store, made | {"split": name}, config.on_bad)
     if new or tell:
-        log.info("%s", report.table(stores))
+        log.info("%s", summary.table(stores))
         log.info("Look whether these are the faces that you meant: %s", sheet)
     return {name: choose(store, config.attributes) for name, store in stores.items()}
 
@@ -112,7 +111,7 @@ def make(source: Source, where: Path, made: dict[str, Any], on_bad: str) -> None
         sheet = where / "prepared.png"
         if not sheet.exists():
             try:
-                report.write(sheet, stores["train"])
+                summary.write(sheet, stores["train"])
             except OSError as error:
                 raise DataError(
                     f"{sheet} cannot be written ({error.strerror}). Make room, or name another "
@@ -242,8 +241,8 @@ def choose(store: Store, attributes: str | None) -> Store:
 
 
 SOURCES: dict[str, Reader] = {  # Asked in this order what lies at a path.
-    "faces": Reader(faces.source),
-    "celeba": Reader(celeba.source, celeba.recognise),
+    "faces": Reader(dataset.source),
+    "celeba": Reader(celeba_official.source, celeba_official.recognise),
     "celeba_kaggle": Reader(celeba_kaggle.source, celeba_kaggle.recognise),
     "celeba_tfds": Reader(celeba_tfds.source, celeba_tfds.recognise),
     "celeba_parquet": Reader(celeba_parquet.source, celeba_parquet.recognise),

@@ -8,8 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from gan.data.files import first_few
-from gan.errors import DataError
+from gan.errors import DataError, first_few
 
 SPLITS = ("train", "validation", "test")
 HELD_OUT = 0.1  # Share of each of the other two, where a data set has no splits of its own.

@@ -1,4 +1,4 @@
-"""How well generated faces keep to the known law of the rendered ones (`gan.data.faces`).
+"""How well generated faces keep to the known law of the rendered ones (`gan.data.faces.dataset`).
 
 There the labels have no error, and any number of fresh ones can be had. `fresh_labels` are what to
 ask a generator for, and what to compare with: a training set has few persons, and so is itself
@@ -15,7 +15,7 @@ import numpy as np
 import scipy.special
 from jaxtyping import Bool, Float64, Int, UInt8
 
-from gan.data.faces import ATTRIBUTES, IMAGES_PER_IDENTITY, UNDRAWN, describe, valid
+from gan.data.faces.dataset import ATTRIBUTES, IMAGES_PER_IDENTITY, UNDRAWN, describe, valid
 from gan.errors import nearest
 
 Attributes = UInt8[np.ndarray, "_ 40"]  # 0 | 1, in the order of ATTRIBUTES.

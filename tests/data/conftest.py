@@ -1,8 +1,10 @@
 """Fixtures of a small CelebA, made by the tests themselves."""
 
+import socket
+
 import numpy as np
 import pytest
-from small_celeba import LABELS, PARTITION, picture, write_celeba
+from helpers.small_celeba import LABELS, PARTITION, picture, write_celeba
 
 
 @pytest.fixture
@@ -21,3 +23,14 @@ def jpeg():
 def labels():
     """Attributes [12, 40] and partition [12] of that data set."""
     return LABELS, np.array(PARTITION)
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Fails a test that asks for anything on the network."""
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("the network was used")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)

@@ -10,11 +10,11 @@ import pytest
 from jax.sharding import Mesh
 
 from gan.data import feed
+from gan.data.batch import Batch
 from gan.data.feed import Resident, Stream, open_feed, spans
 from gan.data.store import Meta, Rows, open_store, write_store
 from gan.errors import ConfigError, DataError
-from gan.parallel import AXIS, Parallel
-from gan.state import Batch
+from gan.runtime.parallel import AXIS, Parallel
 
 NUM, SIZE, BATCH = 23, 4, 8
 
@@ -294,7 +294,7 @@ import numpy as np
 sys.path.insert(0, sys.argv[4])
 from gan.data.feed import open_feed
 from gan.data.store import open_store
-from gan.parallel import Parallel
+from gan.runtime.parallel import Parallel
 from test_feed import run
 parallel = Parallel.create("jit")
 store = open_store(Path(sys.argv[3]) / "train")

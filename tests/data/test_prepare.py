@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from gan.config import Data
-from gan.data import build, faces
+from gan.data import build_store
 from gan.data import prepare as prepare_module
+from gan.data.faces import dataset
 from gan.data.prepare import Reader, prepare
 from gan.data.source import Source, Split
 from gan.errors import ConfigError, DataError
@@ -157,7 +158,7 @@ def test_drawing_in_chunks_of_one_size(use):
 @pytest.mark.slow
 @pytest.mark.parametrize("streamed", [False, True])
 def test_all_processes_together_keep_the_order(jpeg, use, monkeypatch, streamed):
-    monkeypatch.setattr(build, "FEW", 0)
+    monkeypatch.setattr(build_store, "FEW", 0)
     fake = Fake(jpeg)
     if streamed:
         as_is = fake.split
@@ -230,7 +231,7 @@ def test_most_bad_is_an_error_even_if_they_may_be_skipped(jpeg, use):
 
 @pytest.mark.parametrize("few", [0, 10_000])
 def test_a_stream_that_breaks_is_an_error(jpeg, use, monkeypatch, few):
-    monkeypatch.setattr(build, "FEW", few)
+    monkeypatch.setattr(build_store, "FEW", few)
     fake = Fake(jpeg, nums=(100, 1, 1))
     as_is = fake.split
 
@@ -272,13 +273,13 @@ def test_rendered_faces_are_those_of_the_indices(monkeypatch, tmp_path):
             image=jnp.broadcast_to(colour[:, None, None, :], shape).astype(jnp.uint8)
         )
 
-    monkeypatch.setattr(faces, "describe", describe)
-    monkeypatch.setattr(faces, "draw", draw)
-    monkeypatch.setattr(faces, "Labels", SimpleNamespace)
+    monkeypatch.setattr(dataset, "describe", describe)
+    monkeypatch.setattr(dataset, "draw", draw)
+    monkeypatch.setattr(dataset, "Labels", SimpleNamespace)
     data = Data(source="faces", cache_dir=str(tmp_path), image_size=2, num_faces=300)
     stores = prepare(data)
-    assert stores["train"].attribute_names == faces.ATTRIBUTES
-    for name, part in faces.split_indices(300).items():
+    assert stores["train"].attribute_names == dataset.ATTRIBUTES
+    for name, part in dataset.split_indices(300).items():
         index = np.arange(part.start, part.stop)
         drawn = stores[name].images[:, 0, 0].astype(int)
         np.testing.assert_array_equal(256 * drawn[:, 0] + drawn[:, 1], index)
@@ -346,7 +347,7 @@ def test_a_log_has_a_line_now_and_then_and_one_at_the_end(use, caplog, monkeypat
     lines = [text for text in caplog.messages if text.startswith("fake train")]
     assert len(lines) == 1
     assert lines[0].startswith("fake train: 7680 pictures in ")
-    monkeypatch.setattr(build, "TELL_EVERY", 0)
+    monkeypatch.setattr(build_store, "TELL_EVERY", 0)
     use(Fake(nums=(256 * 30, 1, 2)))(image_size=4)
     lines = [text for text in caplog.messages[len(lines) :] if text.startswith("fake train")]
     assert "fake train: 50 %" in " ".join(lines)

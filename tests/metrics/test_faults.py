@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 import scipy.linalg
 from flax.traverse_util import flatten_dict, unflatten_dict
-from make_inception_golden import DATA, IMAGES, random_images, random_state
+from helpers.inception_golden import DATA, IMAGES, random_images, random_state
 from PIL import Image
 
 from gan.errors import DataError
-from gan.metrics import distances, inception
+from gan.metrics import distances
 from gan.metrics.distances import Gaussian, fit_gaussian, frechet_distance, gaussian_distance
-from gan.metrics.inception import (
+from gan.metrics.extractors import inception
+from gan.metrics.extractors.inception import (
     RESIZES,
     SIDE,
     ConvBN,
@@ -31,10 +32,10 @@ from gan.metrics.inception import (
     InceptionE,
     extract,
 )
+from gan.metrics.extractors.inception_weights import read_weights, to_variables, torch_shapes
 from gan.metrics.pixels import sliced_wasserstein_levels
-from gan.metrics.weights import read_weights, to_variables, torch_shapes
-from gan.pictures import to_uint8
-from gan.step import to_float
+from gan.model.step import to_float
+from gan.runtime.pictures import to_uint8
 
 PICTURES = random_images("images", IMAGES)
 GOLDEN = 1e-5  # What `test_inception` allows; each fault has to be far above.

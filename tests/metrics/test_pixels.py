@@ -8,11 +8,7 @@ import pytest
 from scipy import ndimage
 
 from gan.metrics import pixels
-from gan.metrics.pixels import (
-    laplacian_pyramid,
-    sliced_wasserstein,
-    sliced_wasserstein_levels,
-)
+from gan.metrics.pixels import laplacian_pyramid, sliced_wasserstein, sliced_wasserstein_levels
 
 NUM, SIDE = 32, 32
 

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan.data import faces
-from gan.data.faces import ATTRIBUTES
+from gan.data.faces import dataset
+from gan.data.faces.dataset import ATTRIBUTES
 from gan.metrics import rendered
 from gan.metrics.rendered import PLAIN, compositions, contradictions, fresh_labels, joint_scores
 
@@ -44,8 +44,8 @@ def without(sample: np.ndarray, *names: str) -> np.ndarray:
 
 def test_fresh_labels_are_those_of_faces_of_different_people():
     chunk, start = rendered.CHUNK, rendered.CHUNK - 10
-    index = np.arange(start, start + chunk) * faces.IMAGES_PER_IDENTITY
-    known = faces.describe(3, jnp.asarray(index))
+    index = np.arange(start, start + chunk) * dataset.IMAGES_PER_IDENTITY
+    known = dataset.describe(3, jnp.asarray(index))
     np.testing.assert_array_equal(fresh_labels(chunk + 7, seed=3)[start:], known.attributes[:17])
     assert len(np.unique(known.identity)) == chunk
     with pytest.raises(ValueError, match="num is 0: 1 or more"):
@@ -53,7 +53,7 @@ def test_fresh_labels_are_those_of_faces_of_different_people():
 
 
 def test_fresh_labels_are_not_the_training_set():
-    assert rendered.SEED != faces.SEED
+    assert rendered.SEED != dataset.SEED
 
 
 # The joint distribution.

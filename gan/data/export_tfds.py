@@ -1,0 +1,241 @@
+"""Any source of encoded pictures, written as a TFDS data set.
+
+TFDS builds its `celeb_a` only from the authors' original files and refuses all others
+(NonMatchingChecksumError): a zip that was packed again, Kaggle's, a part of it. Here any `Source`
+is written in the same form: names, types, splits and order of the records are those of `celeb_a`
+2.1.0, and the bytes of each picture are stored as they are.
+"""
+
+import concurrent.futures
+import contextlib
+import errno
+import io
+import json
+import logging
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gan.data.decode import SQUASH, Recipe, square
+from gan.data.readers.tfds_files import FORMATS, INFO, beginning, unfinished
+from gan.data.source import Source, Split
+from gan.errors import ConfigError, DataError, nearest
+from gan.runtime.tensorflow import tensorflow
+
+log = logging.getLogger("gan")
+
+RECORD = "metadata.json"  # TFDS writes and reads it; here it says of which source the data is.
+OFFICIAL = re.compile(r"\d{6}\.jpg$")
+CHUNK = 256  # Pictures at a time.
+
+
+def export(
+    source: Source, data_dir: Path, file_format: str = "tfrecord", on_bad: str = "error"
+) -> Path:
+    """Writes a source of files under `data_dir`, and returns the folder of the data set.
+
+    Aligned CelebA becomes `celeb_a` 2.1.0, other pictures a data set of the source's name. Either
+    is read by `tfds.builder_from_directory(folder)`, and CelebA by `tfds.load("celeb_a:2.1.0",
+    data_dir=...)`. The version has to be said: without it TFDS takes the features from its own
+    code, whose `landmarks` no `Source` has, and stops at the first record of a tfrecord.
+
+    `file_format` is one of FORMATS. Each picture is decoded once, so that no damaged one gets in:
+    it is an error, or with `on_bad` "skip" left out. The folder appears when all is written.
+    What is there already is kept, if it is of the same source. Raises ConfigError, DataError.
+    """
+    if file_format not in FORMATS:
+        raise ConfigError(
+            f"file_format={file_format!r} is not one of {', '.join(FORMATS)}."
+            f"{nearest(file_format, FORMATS)}"
+        )
+    if not source.formats:
+        raise ConfigError(
+            f"config.data.source={source.name!r} has no picture files to export: its pictures are "
+            "drawn, or decoded already. Choose the source of a zip or a folder of pictures."
+        )
+    name, version = ("celeb_a", "2.1.0") if source.frame else (_name(source.name), "1.0.0")
+    data_dir = data_dir.expanduser().absolute()
+    folder = data_dir / name / version
+    if folder.exists():
+        _check_same(folder, source, file_format, on_bad)
+        log.info("%s: this source is exported already.", folder)
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"{folder.parent} cannot be made ({error.strerror}): give another folder to export to."
+        ) from error
+    if remains := unfinished(folder.parent):
+        log.warning("%s:%s It may be deleted if no other export runs.", folder.parent, remains)
+    splits = {split: load() for split, load in source.splits.items()}
+    record = {"source": source.name, "fingerprint": source.fingerprint}
+    kind = _builder(source, splits, name, version, record, on_bad)
+    try:
+        with _offline(), tempfile.TemporaryDirectory() as downloads:
+            builder = kind(data_dir=str(data_dir), file_format=file_format)
+            builder.download_and_prepare(download_dir=downloads)
+    except (OSError, RuntimeError, tensorflow().errors.OpError) as error:  # All for a full disk.
+        raise DataError(
+            f"{folder} cannot be written ({_reason(error)}); {_free(data_dir)} are free there. "
+            "Make room, or export to another disk: --out=FOLDER."
+        ) from error
+    nums = ", ".join(f"{split.num_examples:,} {key}" for key, split in builder.info.splits.items())
+    log.info(
+        "%s: %s %s (%s), %s; %s left out. Read it with tfds.builder_from_directory(%r)%s.",
+        *(folder, name, version, file_format, nums, f"{record['left_out']:,}", str(folder)),
+        f" or tfds.load('{name}:{version}', data_dir={str(data_dir)!r})" if source.frame else "",
+    )
+    return folder
+
+
+def _builder(
+    source: Source,
+    splits: Mapping[str, Split],
+    title: str,
+    version: str,
+    record: dict[str, Any],
+    on_bad: str,
+) -> type:
+    """The class that TFDS writes a data set by."""
+    tensorflow()  # First, so that it leaves the accelerator alone.
+    import tensorflow_datasets as tfds
+
+    known = any((split.identity >= 0).any() for split in splits.values())
+    jpeg = "jpeg" if source.formats == ("JPEG",) else None
+    features = {
+        "image": tfds.features.Image(
+            shape=(*(source.frame or (None, None)), 3), encoding_format=jpeg
+        ),
+        "attributes": dict.fromkeys(source.attribute_names, np.bool_),
+    }
+    if known:
+        features["identity"] = {"Identity_No": np.int64}
+    record["left_out"] = sum(len(split.left_out) for split in splits.values())
+    metadata = tfds.core.MetadataDict(record)
+
+    class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        name = title
+        VERSION = tfds.core.Version(version)
+
+        def _info(self) -> tfds.core.DatasetInfo:
+            return tfds.core.DatasetInfo(
+                builder=self, features=tfds.features.FeaturesDict(features), metadata=metadata
+            )
+
+        def _split_generators(self, dl_manager: Any) -> dict[str, Iterator]:
+            return {name: self._generate_examples(name) for name in splits}
+
+        def _generate_examples(self, split_name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+            split = splits[split_name]
+            keys = _keys(split)
+            for i, picture in enumerate(_pictures(source, split_name, split)):
+                if isinstance(picture, DataError):
+                    if on_bad != "skip":
+                        raise picture
+                    log.warning("Left out: %s", picture)
+                    record["left_out"] += 1
+                    metadata["left_out"] = record["left_out"]
+                    continue
+                row = zip(source.attribute_names, split.attributes[i], strict=True)
+                example = {"image": picture, "attributes": {key: bool(on) for key, on in row}}
+                if known:
+                    example["identity"] = {"Identity_No": int(split.identity[i])}
+                yield keys[i], example
+
+    return Builder
+
+
+def _pictures(source: Source, split_name: str, split: Split) -> Iterator[bytes | DataError]:
+    """The bytes of each picture of a split, or what is wrong with it."""
+    # What TensorFlow cannot decode, readers of the data set could not either.
+    formats = tuple(name for name in source.formats if name != "WEBP")
+    recipe = Recipe(8, SQUASH, "area", formats, source.frame)
+    num = len(split.attributes)
+    names = split.names or [f"{source.name} {split_name} {i}" for i in range(num)]
+
+    def check(index: int, picture: bytes | None = None) -> bytes | DataError:
+        try:
+            picture = split.read(index) if picture is None else picture
+            square(recipe, picture, names[index])
+        except DataError as error:
+            return error
+        return picture
+
+    if split.read is None:
+        yield from map(check, range(num), split.stream())
+        return
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        for first in range(0, num, CHUNK):
+            yield from pool.map(check, range(first, min(first + CHUNK, num)))
+
+
+def _keys(split: Split) -> list[str]:
+    """TFDS orders records by the hash of these: `train[:10%]` is that of the official data set."""
+    found = [OFFICIAL.search(name) for name in split.names]
+    keys = [match.group() for match in found if match]
+    num = len(split.attributes)
+    return keys if len(set(keys)) == num else [str(i) for i in range(num)]
+
+
+def _check_same(folder: Path, source: Source, file_format: str, on_bad: str) -> None:
+    """ConfigError if something else lies there, DataError if pictures were left out."""
+    try:
+        record = json.loads((folder / RECORD).read_bytes())
+        theirs = record["source"], record["fingerprint"]
+        left_out = int(record["left_out"])
+        their_format = json.loads((folder / INFO).read_bytes())["fileFormat"]
+    except (OSError, ValueError, KeyError, TypeError):
+        theirs, left_out, their_format = None, 0, file_format
+    remedy = "Export to another folder, or delete this one first."
+    if theirs != (source.name, source.fingerprint):
+        what = f"an export of another source ({theirs[0]})" if theirs else "another data set"
+        raise ConfigError(f"{folder} holds {what} already. {remedy}")
+    if their_format != file_format:
+        raise ConfigError(f"{folder} holds this source in the format {their_format!r}. {remedy}")
+    if left_out and on_bad != "skip":
+        raise DataError(
+            f"{folder} was exported with --config.data.on_bad=skip: {left_out:,} pictures were "
+            "left out. Give that again, or delete the folder and mend them."
+        )
+
+
+def _reason(error: Exception) -> str:
+    """Why writing failed: libraries put it after much else."""
+    known = map(os.strerror, (errno.ENOSPC, errno.EDQUOT))
+    return next((reason for reason in known if reason in str(error)), beginning(error))
+
+
+def _free(folder: Path) -> str:
+    """The room on the disk of a folder."""
+    try:
+        return f"{shutil.disk_usage(folder).free / 1e6:,.1f} MB"
+    except OSError:  # It is gone.
+        return "0 MB"
+
+
+def _name(name: str) -> str:
+    """As TFDS allows names to be."""
+    return re.sub(r"\W", "_", name.lower())
+
+
+@contextlib.contextmanager
+def _offline() -> Iterator[None]:
+    """TFDS without the network; it says nothing but by its progress bars on a terminal."""
+    from tensorflow_datasets.core.utils import gcs_utils, tqdm_utils
+
+    before = gcs_utils._is_gcs_disabled, tqdm_utils._active
+    gcs_utils._is_gcs_disabled = True
+    tqdm_utils.display_progress_bar(sys.stderr.isatty())
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # "Downloading", which it does not.
+            yield
+    finally:
+        gcs_utils._is_gcs_disabled, tqdm_utils._active = before

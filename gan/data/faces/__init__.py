@@ -1,0 +1,1 @@
+"""Rendered faces: a data set that is drawn."""

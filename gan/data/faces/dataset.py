@@ -1,0 +1,135 @@
+"""Drawn faces: a data set without a download, labelled like CelebA but without an error.
+
+Face `index` of the data set `seed` is a pure function of both, so any number can be had, at any
+size, in any order. Attributes and identities are the same on every device; ages, angles and tones
+may differ between devices in the last bit, and a few pixels by a level or two.
+"""
+
+import functools
+import hashlib
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, UInt8
+
+from gan.config import Data
+from gan.data.faces.render import render
+from gan.data.faces.sampling import (
+    ATTRIBUTES,
+    DRAWN,
+    IMAGES_PER_IDENTITY,
+    UNDRAWN,
+    YOUNG_BELOW,
+    Traits,
+    sample,
+    valid,
+)
+from gan.data.source import Source, Split
+
+__all__ = [
+    "ATTRIBUTES",
+    "DRAWN",
+    "IMAGES_PER_IDENTITY",
+    "UNDRAWN",
+    "VERSION",
+    "YOUNG_BELOW",
+    "Face",
+    "Labels",
+    "Traits",
+    "describe",
+    "draw",
+    "render",
+    "sample",
+    "source",
+    "split_indices",
+    "traits",
+    "valid",
+]
+
+VERSION: int = 1  # Raised whenever a label or a pixel changes.
+SEED = 0  # Of the set to train with: one for all runs, whatever their own seed.
+
+
+class Labels(NamedTuple):
+    """What is known about a face, or with a leading axis about several."""
+
+    attributes: UInt8[Array, "*n 40"]  # 0 | 1, in the order of ATTRIBUTES.
+    identity: Int[Array, "*n"]  # Who it is: 0, 1, ...
+    age: Float[Array, "*n"]  # Years, 18..80; Young is below YOUNG_BELOW.
+    yaw: Float[Array, "*n"]  # Radians, -0.6..0.6; positive looks to the picture's right.
+    tone: Float[Array, "*n"]  # Of the skin: 0 light, 1 dark.
+
+
+class Face(NamedTuple):
+    """A picture and its labels, or with a leading axis several."""
+
+    image: UInt8[Array, "*n h w 3"]  # RGB, 0..255.
+    attributes: UInt8[Array, "*n 40"]
+    identity: Int[Array, "*n"]
+    age: Float[Array, "*n"]
+    yaw: Float[Array, "*n"]
+    tone: Float[Array, "*n"]
+
+
+def traits(seed: int | Int[Array, ""], index: Int[Array, " n"]) -> Traits:
+    """All that determines the pictures, with leading axis n; for `render` under `jax.vmap`."""
+    key = jax.random.key(seed, impl="threefry2x32")
+    return jax.vmap(partial(sample, key))(index)
+
+
+@jax.jit
+def describe(seed: int | Int[Array, ""], index: Int[Array, " n"]) -> Labels:
+    """The labels of the faces `index` [n], without drawing them."""
+    t = traits(seed, index)
+    return Labels(t.attributes, t.identity, t.age, t.yaw, t.tone)
+
+
+@partial(jax.jit, static_argnames="image_size")
+def draw(seed: int | Int[Array, ""], index: Int[Array, " n"], image_size: int) -> Face:
+    """The faces `index` [n], `image_size` pixels square; compiled once for each n and size."""
+    t = traits(seed, index)
+    image = jax.vmap(partial(render, image_size=image_size))(t)
+    return Face(image, t.attributes, t.identity, t.age, t.yaw, t.tone)
+
+
+def split_indices(num_train: int) -> dict[str, range]:
+    """The indices of "train", "validation" and "test"; no identity is in two of them."""
+    held_out = max(256, num_train // 16)
+    splits, start = {}, 0
+    for name, size in (("train", num_train), ("validation", held_out), ("test", held_out)):
+        splits[name] = range(start, start + size)
+        start += -(-size // IMAGES_PER_IDENTITY) * IMAGES_PER_IDENTITY
+    return splits
+
+
+def source(config: Data) -> Source:
+    """`config.num_faces` drawn faces to train with, and those of other people to hold out."""
+    parts = split_indices(config.num_faces)
+
+    @functools.cache  # All at once, so that it compiles once.
+    def labels() -> Labels:
+        return describe(SEED, jnp.arange(max(part.stop for part in parts.values())))
+
+    def load(part: range) -> Split:
+        def draw_part(index: np.ndarray, image_size: int) -> np.ndarray:
+            return np.asarray(draw(SEED, part.start + jnp.asarray(index), image_size).image)
+
+        rows = slice(part.start, part.stop)
+        return Split(
+            attributes=np.asarray(labels().attributes)[rows],
+            identity=np.asarray(labels().identity, np.int32)[rows],
+            draw=draw_part,
+        )
+
+    inputs = f"{VERSION} {SEED} {parts}"
+    return Source(
+        name="faces",
+        found=f"{len(parts['train']):,} rendered faces to train with.",
+        fingerprint=hashlib.sha256(inputs.encode()).hexdigest(),
+        attribute_names=tuple(ATTRIBUTES),
+        splits={name: partial(load, part) for name, part in parts.items()},
+        drawn=True,
+    )

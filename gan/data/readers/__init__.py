@@ -1,0 +1,1 @@
+"""A module for each layout of a data set on disk."""

@@ -1,0 +1,1 @@
+"""The job that scores, and what the user gets of it."""

@@ -1,0 +1,355 @@
+"""The job that scores what was generated: checkpoints of runs, or any folder of pictures.
+
+A row of `scores.jsonl` depends on a checkpoint and a protocol alone, so an evaluation that was
+stopped ends with the file of one that was not.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import io
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from gan.config import Config
+from gan.data.attributes import AttributeTable
+from gan.data.prepare import prepare
+from gan.data.readers.folder import Given, read_all
+from gan.data.store import Store, open_store
+from gan.errors import ConfigError, DataError, WorkdirInUse
+from gan.evaluation import score_rows, tables
+from gan.evaluation.report.report import write_report
+from gan.evaluation.score_checkpoint import (
+    Drawn,
+    Row,
+    Sets,
+    judge,
+    judge_checkpoint,
+    nearest_pairs,
+    protocol,
+)
+from gan.metrics.extractors.attribute_classifier import attribute_network
+from gan.metrics.extractors.extractor import Extractor, by_attributes, by_inception
+from gan.metrics.reference_set import Reals
+from gan.metrics.scores import better, find
+from gan.runtime import storage
+from gan.runtime.logs import Board, log, read_rows, tensorboard_is_there
+from gan.runtime.pictures import grid, write_png
+from gan.runtime.storage import Path
+from gan.sampling.job import MAX_SEED, Run, choose_step
+from gan.sampling.sampler import AttributeGrid, Sampler
+from gan.workdir.checkpoints import Best, Checkpoints, read_best
+from gan.workdir.folder import lock_workdir, write_json, write_rows
+
+WAIT = 20.0  # Seconds between two looks at a running training.
+SHOWN = 64  # Pictures of a folder, in the report.
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What the command line chooses. Raises ConfigError for what cannot be."""
+
+    split: str = "validation"  # The reals that are compared with, and whose attributes are asked.
+    num_images: int | None = None  # Of either kind; None: as the run's configuration says.
+    seeds: Sequence[int] = (0, 1, 2)  # Each another set of generated pictures.
+    inception: Path | None = None  # Weights; without them nothing is called FID.
+    resize: str = "legacy"  # For Inception.
+    step: str | None = None  # The only checkpoint to score, a number or "best"; None: all.
+    best: str | None = None  # The score that chooses `best`; None: as before, else FD.
+    watch: bool = False  # Go on until the training has ended.
+
+    def __post_init__(self) -> None:
+        if self.best:
+            better(self.best)
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ConfigError(f"--seeds={[*self.seeds]}: one is there twice, which is no evidence.")
+
+
+def evaluate(folders: Sequence[Path], options: Options) -> None:
+    """Scores every checkpoint of the runs that has no row of this protocol, and reports.
+
+    One line a checkpoint is written to `scores.jsonl`. Of several runs one that cannot be scored
+    is told and left out, and its error raised at the end.
+    """
+    job = Job(options)
+    failed: dict[Path, Exception] = {}
+    waiting = list(folders)
+    while waiting:
+        for folder in [*waiting]:
+            try:
+                if job.run(folder) or not options.watch:
+                    waiting.remove(folder)
+            except (ConfigError, DataError, WorkdirInUse) as error:
+                if len(folders) == 1:
+                    raise
+                log.error("%s Left out.", error)
+                failed[folder] = error
+                waiting.remove(folder)
+        if waiting:
+            time.sleep(WAIT)
+    for error in failed.values():
+        raise error
+
+
+def evaluate_pictures(pictures: Path, config: Config, folder: Path, options: Options) -> None:
+    """Scores the pictures in a folder (or zip), whoever drew them, beside the configured data.
+
+    `folder` gets what the folder of a run gets, with one row of step 0. A CSV with the pictures
+    says what attributes they were asked to have. Raises ConfigError where `folder` holds a run, or
+    scores of other pictures.
+    """
+    if (folder / "config.json").exists():
+        raise ConfigError(
+            f"--workdir={folder} holds a run of its own; name another folder for the scores of "
+            f"--images={pictures}."
+        )
+    data = dataclasses.replace(config.data, source="folder", path=str(pictures))
+    given = read_all(dataclasses.replace(data, labels=None, attributes=None, on_bad="error"))
+    digest = hashlib.sha256(given.images.tobytes()).hexdigest()[:16]
+    kept, path = read_rows(folder / "scores.jsonl"), folder / "scores.jsonl"
+    if any(row.get("generated", {}).get("digest", digest) != digest for row in kept):
+        raise ConfigError(
+            f"--workdir={folder} holds the scores of other pictures than --images={pictures}; name "
+            "another folder."
+        )
+    with lock_workdir(folder, ".evaluate.lock"):
+        num = min(options.num_images or config.eval_images, len(given.images))
+        stores = prepare(config.data)
+        names = [name for name in stores["train"].attribute_names if name in given.names]
+        reals = Job(options).reals(stores, num, tuple(names))
+        sets = min(len(options.seeds), len(given.images) // reals.num)
+        row, last = judge(reals, parts(given, names, reals.num, sets))
+        shown = {"samples.png": grid(last.images[:SHOWN], 8)}
+        if reals.by_attributes:
+            shown["nearest.png"] = nearest_pairs(reals, last)
+        stamp = {
+            "pictures": pictures.name,
+            "digest": digest,
+            "changes": given.changes,
+            "labels": "given with the pictures" if names else "none",
+            "sets": sets,
+        }
+        row = {"step": 0} | row | {"generated": stamp, "protocol": protocol(reals)}
+        show(score_rows.shown(folder, row["protocol"]["id"], 0), shown)
+        rows = replace(kept, row)
+        write_rows(path, rows)
+        choose(folder, rows, row["protocol"]["id"], options.best, steps=[0])
+        conclude(folder, rows, row["protocol"]["id"])
+
+
+def parts(given: Given, names: Sequence[str], num: int, sets: int) -> Sets:
+    """Sets of `num` pictures with what was asked, at random: files may be sorted by class."""
+    rows = np.random.default_rng(0).permutation(len(given.images))[: num * sets]
+    asked = given.attributes[:, [given.names.index(name) for name in names]]
+    for part in np.split(rows, sets):
+        yield given.images[part], asked[part] if names else None
+
+
+class Job:
+    """One evaluation of one or more runs; what they share is looked at once."""
+
+    def __init__(self, options: Options):
+        """Nothing is read yet."""
+        self.options = options
+        self._stores: dict[str, dict[str, Store]] = {}  # By the data's configuration.
+        self._reals: dict[tuple, Reals] = {}
+        self._bad: dict[tuple[Path, int], DataError] = {}  # Checkpoints that cannot be read.
+        self._told: set[Path] = set()  # That they are waited for.
+        self._concluded: set[Path] = set()
+
+    def run(self, folder: Path) -> bool:
+        """Scores what there is to score; whether the training of this run has ended."""
+        if self.options.watch and not (folder / "config.json").exists():
+            return self._wait(folder, "a run")
+        run = Run.open(folder)
+        with (
+            lock_workdir(folder, ".evaluate.lock"),
+            Checkpoints(folder, read_only=True) as checkpoints,
+        ):
+            steps = checkpoints.steps()
+            if not steps and self.options.watch:
+                return self._wait(folder, "a checkpoint")
+            if self.options.step or not steps:
+                steps = [choose_step(steps, self.options.step, folder)]
+            self._score(folder, run, checkpoints, steps)
+            return steps[-1] >= run.config.steps
+
+    def _wait(self, folder: Path, what: str) -> bool:
+        if folder not in self._told:
+            log.info("Waiting for %s in %s (Ctrl-C ends it).", what, folder)
+            self._told.add(folder)
+        return False
+
+    def _score(
+        self, folder: Path, run: Run, checkpoints: Checkpoints, steps: Sequence[int]
+    ) -> None:
+        """Each of the steps that has no row of this protocol and these seeds."""
+        reals = self._reals_of(run, folder)
+        path, stamp = folder / "scores.jsonl", protocol(reals)
+        rows, seeds = read_rows(path), [*self.options.seeds]
+        if (max(seeds) + 1) * reals.num > MAX_SEED:
+            raise ConfigError(
+                f"--seeds={max(seeds)}: at most {MAX_SEED // reals.num - 1:,}, as each stands for "
+                f"{reals.num:,} latents."
+            )
+        scored = {
+            row["step"]
+            for row in rows
+            if row.get("protocol") == stamp and row["generated"].get("seeds") == seeds
+        }
+        todo = [s for s in steps if s not in scored and (folder, s) not in self._bad]
+        if not todo and folder in self._concluded:
+            return
+        with contextlib.ExitStack() as stack:
+            board = None
+            if todo and tensorboard_is_there():
+                board = Board(folder / "evaluation" / stamp["id"])
+                stack.callback(board.close)
+            sampler = Sampler(run.gan, run.table)
+            sheet = AttributeGrid(sampler, run.table) if todo else None
+            for step in todo:
+                begin = time.monotonic()
+                with held(folder, step):
+                    try:
+                        params = checkpoints.restore(run.like, step).ema
+                    except DataError as error:
+                        if (checkpoints.folder / str(step)).exists():
+                            log.warning("%s Not scored.", error)
+                        self._bad[folder, step] = error  # Or deleted by the training meanwhile.
+                        continue
+                    row, shown = judge_checkpoint(reals, Drawn(run, sampler, params, reals, seeds))
+                    where = score_rows.shown(folder, stamp["id"], step)
+                    show(where, shown | {"samples.png": sheet(params)})
+                    row = {"step": step} | row
+                    rows = replace(rows, row)
+                    write_rows(path, rows)
+                    if read_best(folder).protocol in (None, stamp["id"]):
+                        self._choose(folder, rows, stamp["id"], checkpoints)
+                if board:
+                    scalars = {n: x["mean"] for n, x in row["scores"].items()}
+                    known = {n: x for n, x in scalars.items() if x is not None}
+                    board.write("write_scalars", step, known)
+                seconds = time.monotonic() - begin
+                log.info("step %d, %.1f s: %s", step, seconds, tables.brief(row))
+        if stamp["id"] not in score_rows.by_protocol(rows):
+            if not self.options.watch:
+                raise next(error for (where, _), error in self._bad.items() if where == folder)
+            return
+        if not todo:
+            log.info("%d checkpoints, all scored: %s", len(steps), path)
+        # Only now: of another protocol, the best so far stays until all are scored by this one.
+        self._choose(folder, rows, stamp["id"], checkpoints)
+        conclude(folder, rows, stamp["id"])
+        self._concluded.add(folder)
+
+    def _choose(
+        self, folder: Path, rows: Sequence[Row], protocol_id: str, checkpoints: Checkpoints
+    ) -> None:
+        """On the test split nothing is chosen: it would no longer be one."""
+        if self.options.split != "test" and not self.options.step:
+            choose(folder, rows, protocol_id, self.options.best, checkpoints.steps())
+
+    def _reals_of(self, run: Run, folder: Path) -> Reals:
+        key = repr(run.config.data)
+        if key not in self._stores:
+            self._stores[key] = prepare(run.config.data)
+        stores = self._stores[key]
+        if not run.table.same_data(AttributeTable.of(stores["train"])):
+            raise ConfigError(
+                f"--workdir={folder} was trained on other data than config.data.path holds now: "
+                "its scores would not compare. Bring the old files back."
+            )
+        num = self.options.num_images or run.config.eval_images
+        return self.reals(stores, num, run.table.names)
+
+    def reals(self, stores: Mapping[str, Store], num: int, names: tuple[str, ...]) -> Reals:
+        """Those of one data set, the same ones for all runs on it."""
+        key = (stores["train"].path, stores["train"].digest, num, names)
+        if key not in self._reals:
+            self._reals[key] = Reals(
+                stores=stores,
+                split=self.options.split,
+                num=num,
+                names=names,
+                by_attributes=self._attribute_extractor(stores["train"].path.parent),
+                inception=self._inception,
+            )
+        return self._reals[key]
+
+    @functools.cached_property
+    def _inception(self) -> Extractor | None:
+        path = self.options.inception
+        return by_inception(path, self.options.resize) if path else None
+
+    def _attribute_extractor(self, where: Path) -> tuple[Extractor, tuple[str, ...]] | None:
+        """Trained on all attributes of the data set, whichever of them a run has learnt."""
+        train, held_out = (open_store(where / split) for split in ("train", "validation"))
+        if not any(0 < share < 1 for share in train.attributes.mean(axis=0)):
+            log.info("This data set has no attributes: no network can learn to look at it.")
+            return None
+        network = attribute_network(train, held_out)
+        return by_attributes(network), network.names
+
+
+@contextlib.contextmanager
+def held(folder: Path, step: int) -> Iterator[None]:
+    """Keeps the training from deleting a checkpoint while it is scored: it may be the best."""
+    write_best(folder, dataclasses.replace(read_best(folder), scoring=step))
+    try:
+        yield
+    finally:
+        write_best(folder, dataclasses.replace(read_best(folder), scoring=None))
+
+
+def write_best(folder: Path, best: Best) -> None:
+    """For the training, `--step=best` and the report."""
+    write_json(folder / "best.json", dataclasses.asdict(best))
+
+
+def replace(rows: Sequence[Row], row: Row) -> list[Row]:
+    """With `row` in place of one of the same step and protocol, if there is one."""
+    same = (row["step"], row["protocol"])
+    return [x for x in rows if (x["step"], x.get("protocol")) != same] + [row]
+
+
+def choose(
+    folder: Path, rows: Sequence[Row], protocol_id: str, wish: str | None, steps: Sequence[int]
+) -> None:
+    """Records the best of the checkpoints that are there, by the wished score if it is given.
+
+    Raises ConfigError where no row has that score.
+    """
+    rows = [row for row in score_rows.by_protocol(rows)[protocol_id] if row["step"] in steps]
+    known = [
+        n for n in score_rows.names(rows) if any(score_rows.score(r, n) is not None for r in rows)
+    ]
+    before = read_best(folder)
+    name = find(wish, known) if wish else score_rows.pick(before.score or "", known)
+    name = name or score_rows.default_name(rows)
+    if row := score_rows.best_row(rows, name):
+        best = Best(row["step"], name, score_rows.score(row, name), protocol_id, before.scoring)
+        write_best(folder, best)
+
+
+def conclude(folder: Path, rows: Sequence[Row], protocol_id: str) -> None:
+    """The tables on the terminal, and `report.html`."""
+    rows, best = score_rows.by_protocol(rows)[protocol_id], score_rows.read_best(folder)
+    log.info("%s", tables.score_table(rows, best))
+    row = next((row for row in rows if best and row["step"] == best["step"]), rows[-1])
+    if row["attributes"]:
+        log.info("Step %d:\n%s", row["step"], tables.attribute_table(row))
+    log.info("Report: %s", write_report(folder, protocol_id))
+
+
+def show(folder: Path, shown: Mapping[str, np.ndarray]) -> None:
+    """Writes pictures and, as `.npy`, arrays; each whole or not at all."""
+    for name, array in shown.items():
+        if name.endswith(".png"):
+            write_png(folder / name, array)
+        else:
+            buffer = io.BytesIO()
+            np.save(buffer, array, allow_pickle=False)
+            storage.write(folder / name, buffer.getvalue())

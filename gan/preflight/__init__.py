@@ -1,0 +1,1 @@
+"""The job that compiles for hardware that is not here."""

@@ -1,0 +1,52 @@
+"""Pictures on disk: colour range, grids, PNG."""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from gan.runtime import storage
+from gan.runtime.storage import Path
+
+LABEL_SIZE = 11  # Pixels, height of the text beside a row.
+
+
+def to_uint8(images: Float[Array | np.ndarray, "*b h w 3"]) -> UInt8[np.ndarray, "*b h w 3"]:
+    """From [-1, 1] to 0..255, rounded; the inverse of `step.to_float`."""
+    return np.clip(np.rint((np.asarray(images) + 1) * 127.5), 0, 255).astype(np.uint8)
+
+
+def grid(
+    images: UInt8[np.ndarray, "n h w 3"], columns: int, labels: Sequence[str] = ()
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Row by row, white where images run out, each row with its label on the left."""
+    num, height, width, _ = images.shape
+    rows = -(-num // columns)
+    filled = np.full((rows * columns, height, width, 3), 255, np.uint8)
+    filled[:num] = images
+    sheet = filled.reshape(rows, columns, height, width, 3).swapaxes(1, 2)
+    sheet = sheet.reshape(rows * height, columns * width, 3)
+    if not labels:
+        return sheet
+    font = ImageFont.load_default(LABEL_SIZE)
+    margin = 8 + max(int(font.getlength(label)) for label in labels)
+    canvas = Image.new("RGB", (margin + sheet.shape[1], sheet.shape[0]), "white")
+    canvas.paste(Image.fromarray(sheet), (margin, 0))
+    draw = ImageDraw.Draw(canvas)
+    for i, label in enumerate(labels):
+        draw.text((4, (i + 0.5) * height), label, "black", font, anchor="lm")
+    return np.asarray(canvas)
+
+
+def resize(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray, "{size} {size} 3"]:
+    """To `size` x `size` pixels (Lanczos)."""
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.LANCZOS))
+
+
+def write_png(path: Path, image: UInt8[np.ndarray, "h w 3"]) -> None:
+    """Writes the whole picture or none."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="PNG")
+    storage.write(path, buffer.getvalue())

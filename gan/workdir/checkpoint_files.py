@@ -1,0 +1,137 @@
+"""The files of a checkpoint, with Orbax. The process that reads or writes waits for no other."""
+
+import errno
+import os
+import re
+import shutil
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as policies
+
+from gan.errors import DataError
+from gan.runtime import storage
+from gan.runtime.storage import Path
+
+# What says that a file is not there, or something else is; other errors of the system may pass.
+MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
+MARK = "commit_success.txt"
+FULL = "RESOURCE_EXHAUSTED"
+# In the text of an error that is not of the files, but of what lies between them and us.
+PASSING = (FULL, "PERMISSION_DENIED", "UNAVAILABLE", "DEADLINE_EXCEEDED", "UNAUTHENTICATED")
+
+
+def write(
+    folder: Path,
+    step: int,
+    state: Any,
+    meta: dict[str, Any],
+    policy: policies.AnyPreservationPolicy,
+) -> None:
+    """Writes arrays of NumPy and JSON to `folder/step`: both or neither. Old ones go by `policy`.
+
+    Raises OSError where the disk is full or not to be written.
+    """
+    options = ocp.CheckpointManagerOptions(
+        preservation_policy=policy,
+        enable_async_checkpointing=False,
+        create=False,
+        multiprocessing_options=_alone(),
+    )
+    items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
+    try:
+        # Opened for each: it remembers what was there, and even what failed.
+        with ocp.CheckpointManager(folder, options=options) as manager:
+            manager.save(step, args=items, force=True)
+    except OSError:
+        raise
+    except Exception as error:
+        if storage.is_remote(folder):  # Each client has errors of its own.
+            raise OSError(errno.EIO, storage.reason(error)) from error
+        code = re.search(r"os_error_code='(\d+)'", str(error))
+        if not code and FULL not in str(error):
+            raise
+        number = int(code[1]) if code else errno.ENOSPC
+        raise OSError(number, os.strerror(number)) from error
+    try:
+        _flush(folder / str(step))
+    except OSError:
+        shutil.rmtree(folder / str(step), ignore_errors=True)
+        raise
+
+
+def read_meta(path: Path) -> str:
+    """The JSON in a step's folder `path`. Raises DataError where it is damaged or not there."""
+    try:
+        return (path / "meta" / "metadata").read_text()
+    except (*MISSING, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read ({brief(error)}).") from error
+
+
+def read_state(path: Path, like: Any) -> Any:
+    """The arrays in a step's folder, as NumPy's, in a tree as `like`, of whatever type and shape.
+
+    Raises DataError where they are damaged or not there. What they say may still be wrong.
+    """
+    options = _alone()
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=options)
+    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), like)
+    try:
+        with ocp.Checkpointer(handler, multiprocessing_options=options) as checkpointer:
+            items = ocp.args.PyTreeRestore(item=like, restore_args=as_numpy)
+            return checkpointer.restore(path / "state", args=items)
+    except MISSING as error:
+        raise DataError(f"{path} cannot be read ({brief(error)}).") from error
+    except (MemoryError, OSError):  # Not the files' fault, or not for ever.
+        raise
+    except Exception as error:  # Orbax has no common type for what a damaged file raises.
+        code = re.search(r"os_error_code='(\d+)'", str(error))
+        if any(sign in str(error) for sign in PASSING) or (code and int(code[1]) not in GONE):
+            raise
+        raise DataError(f"{path} cannot be read ({brief(error)}).") from error
+
+
+def remove_unfinished(folder: Path) -> None:
+    """What writing that failed or was killed left behind: it takes the room of the next one."""
+    if storage.is_remote(folder):
+        for path in folder.glob("*"):
+            if path.name.isdecimal() and not is_complete(path):
+                path.rmtree()
+        return
+    for path in folder.glob("*.orbax-checkpoint-tmp*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def is_complete(path: Path) -> bool:
+    """Whether it is a folder that Orbax has finished: named so at last or, in a bucket, marked."""
+    return (path / MARK).exists() if storage.is_remote(path) else path.is_dir()
+
+
+def brief(error: Exception) -> str:
+    """For people: its kind and the beginning of its text."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+def _alone() -> ocp.options.MultiprocessingOptions:
+    mine = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=mine, active_processes={mine}, barrier_sync_key_prefix=f"process_{mine}"
+    )
+
+
+def _flush(folder: Path) -> None:
+    """Brings all of it to the disk: Orbax leaves out its JSON and the folders."""
+    if storage.is_remote(folder):
+        return
+    for path in (*folder.rglob("*"), folder, folder.parent):
+        file = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(file)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # Some file systems know no such thing of folders.
+                raise
+        finally:
+            os.close(file)

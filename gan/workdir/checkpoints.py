@@ -1,0 +1,295 @@
+"""Checkpoints of the whole `TrainState`, with Orbax: save, restore, fall back."""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import errno
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import numpy as np
+from orbax.checkpoint import checkpoint_managers as policies
+
+from gan.errors import OURS, ConfigError, DataError, NotSaved, Preempted
+from gan.model.state import TrainState
+from gan.runtime import cluster, storage
+from gan.runtime.logs import duration, log
+from gan.runtime.storage import Path
+from gan.workdir import checkpoint_files
+from gan.workdir.manifest import (
+    Manifest,
+    differences,
+    digests,
+    filled,
+    is_key,
+    on_host,
+    plain,
+    types,
+)
+
+ATTEMPTS = 2  # To write one state, at once.
+PAUSE = 5.0  # Seconds until the last state is tried again.
+PATIENCE = 600.0  # Seconds of that.
+ROOM = 8 * 2**20  # Bytes to be free beyond the arrays: for the logs and pictures of a run.
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Best:
+    """What the evaluation of a run found: it writes `best.json`, the training reads it."""
+
+    step: int | None = None  # The best checkpoint.
+    score: str | None = None  # By which score,
+    value: float | None = None
+    protocol: str | None = None  # of which protocol.
+    scoring: int | None = None  # Being scored right now, and perhaps better.
+
+
+def read_best(workdir: Path) -> Best:
+    """Empty where nothing has been scored, or the file is damaged: it is written anew."""
+    try:
+        return Best(**json.loads((workdir / "best.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return Best()
+
+
+@dataclasses.dataclass
+class Evaluated(policies.PreservationPolicy):
+    """Keeps the checkpoint that is best by its score, and the one that is being scored."""
+
+    workdir: Path
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        """For each checkpoint, whether it stays."""
+        best = read_best(self.workdir)
+        return [checkpoint.step in (best.step, best.scoring) for checkpoint in checkpoints]
+
+
+class Checkpoints:
+    """The checkpoints of a workdir. Each step's folder holds `state` and, as `meta`, a manifest.
+
+    Orbax renames a folder into place when it is complete, but keeps no checksums: a flipped bit
+    would be restored without a word. The first of several processes writes; each reads on its own,
+    and what one finds damaged is damaged for all.
+    """
+
+    def __init__(
+        self,
+        workdir: Path,
+        *,
+        keep: int = 1,
+        keep_every: int = 1,
+        about: Mapping[str, Any] | None = None,
+        read_only: bool = False,
+    ):
+        """Opens `workdir/checkpoints`; with `read_only` nothing there is ever changed.
+
+        Kept are the newest `keep`, each `keep_every`-th step, and the best by its score. `about` is
+        what the states belong to, as JSON: a training goes on from no other.
+        """
+        self.folder = workdir / "checkpoints"
+        self._about = about
+        self._policy = policies.AnyPreservationPolicy(
+            # Never one alone: the one before goes while the new one is on its way to the disk.
+            [policies.LatestN(max(keep, 2)), policies.EveryNSteps(keep_every), Evaluated(workdir)]
+        )
+        self._thread = concurrent.futures.ThreadPoolExecutor(1)
+        self._snapshot: Snapshot | None = None  # Saved last,
+        self._written: concurrent.futures.Future | None = None  # and why it is not on the disk.
+        if not read_only and not storage.is_remote(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown()
+
+    def steps(self) -> list[int]:
+        """All that are there, the oldest first."""
+        self._settle()
+        names = [path.name for path in self.folder.glob("*") if checkpoint_files.is_complete(path)]
+        return sorted(int(name) for name in names if name.isdecimal() and name == str(int(name)))
+
+    def save(self, state: TrainState, step: int, metrics: Any = None) -> None:
+        """Copies the state, and the metrics in flight, to the host; writes them in the background.
+
+        Where that fails it is told, and training goes on: the next one comes soon.
+        """
+        if self._written:
+            self._written.result()
+        if not cluster.first() or step in self.steps():
+            return
+        # Copies: on CPU it may be the device's own memory, which the next step is given.
+        self._snapshot = Snapshot(step, *jax.tree.map(np.array, on_host((state, metrics))))
+        self._written = self._thread.submit(self._write, self._snapshot)
+
+    def wait(self, patience: float = PATIENCE) -> None:
+        """Until what was saved last is on the disk.
+
+        Raises NotSaved, in all processes, where it is not after `patience` seconds of new attempts.
+        """
+        reason = self._written.result() if self._written else ""
+        end = time.monotonic() + patience
+        if reason and patience:
+            log.error("It is kept in memory, and tried again for %s.", duration(patience))
+        while reason and time.monotonic() < end:
+            time.sleep(PAUSE)
+            reason = self._write(self._snapshot, tell=False)
+        self._written = None
+        if said := _gather(reason)[0]:
+            raise NotSaved(said)
+
+    def _settle(self) -> None:
+        if self._written:
+            concurrent.futures.wait([self._written])
+
+    def _write(self, snapshot: "Snapshot", tell: bool = True) -> str:
+        """Why it is not on the disk, "" where it is. Nothing of an attempt that failed stays."""
+        manifest = Manifest(
+            step=snapshot.step,
+            sha256=digests(snapshot.state),
+            arrays=types(snapshot.state),
+            about=self._about,
+            metrics=plain(snapshot.metrics),
+        )
+        size = sum(array.nbytes for array in jax.tree.leaves(snapshot.state))
+        for _ in range(ATTEMPTS):
+            try:
+                checkpoint_files.remove_unfinished(self.folder)
+                check_room(self.folder, size)
+                checkpoint_files.write(
+                    self.folder, snapshot.step, snapshot.state, manifest.to_json(), self._policy
+                )
+                return ""
+            except OSError as error:
+                reason = error.strerror or error
+        with contextlib.suppress(OSError):
+            checkpoint_files.remove_unfinished(self.folder)
+        text = (
+            f"Step {snapshot.step} cannot be saved in {self.folder} ({reason}). Make room there, "
+            "or make it writable."
+        )
+        if tell:
+            log.error("%s", text)
+        return text
+
+    def restore(self, like: TrainState, step: int) -> TrainState:
+        """The state at `step`, with the shapes and shardings of `like`.
+
+        Raises DataError where the files are damaged, ConfigError where they hold another model.
+        """
+        self._settle()
+        return self._read(like, step)[0]
+
+    def _read(self, like: TrainState, step: int) -> tuple[TrainState, Manifest]:
+        path, expected = self.folder / str(step), types(like)
+        text = checkpoint_files.read_meta(path)
+        try:
+            manifest = Manifest.from_json(text)
+        except ConfigError as error:  # A ValueError as well, but no damage.
+            raise ConfigError(f"{path}: {error}") from error
+        except ValueError as error:
+            raise DataError(f"{path}: its manifest is damaged ({error}).") from error
+        if manifest.step != step:
+            raise DataError(f"{path} says that it is of step {manifest.step}.")
+        # The first manifests knew no types: of those, the arrays are compared when they are read.
+        known = manifest.arrays or {name: expected.get(name, "") for name in manifest.sha256}
+        _compare(path, "another model", known, expected)
+        if self._about is not None and manifest.about is not None:
+            _compare(path, "a state of another training", manifest.about, self._about)
+        arrays = checkpoint_files.read_state(path, like)
+        found = digests(arrays)
+        wrong = [name for name in found if manifest.sha256.get(name) != found[name]]
+        if wrong:
+            raise DataError(f"{path}: the checksum of {wrong[0].lstrip('.')} is wrong.")
+        _compare(path, "another model", types(arrays), expected)
+        return jax.tree.map(_place, arrays, like), manifest
+
+    def restore_newest(
+        self, like: TrainState, metrics: Any = None
+    ) -> tuple[TrainState, Any] | None:
+        """The newest state that is whole, and the metrics in flight; None where nothing was saved.
+
+        Those are like `metrics`, or None where there are none. Damaged newer checkpoints are
+        renamed. Raises DataError where none is whole: that is not a new run.
+        """
+        damaged: dict[int, DataError] = {}
+        for step in reversed(json.loads(_gather(json.dumps(self.steps()))[0])):
+            try:
+                state, manifest = _together(lambda: self._read(like, step))  # noqa: B023, used at once
+            except DataError as error:
+                damaged[step] = error
+                continue
+            _together(lambda: self._set_aside(damaged))
+            return state, filled(metrics, manifest.metrics)
+        if damaged:
+            raise DataError(
+                f"{self.folder}: no checkpoint is whole. {damaged[max(damaged)]} Bring one back, "
+                "or name another workdir to start over."
+            )
+        return None
+
+    def _set_aside(self, damaged: Mapping[int, DataError]) -> None:
+        for step, error in damaged.items() if cluster.first() else ():
+            aside = self.folder / f"{step}.damaged-{time.time_ns()}"
+            (self.folder / str(step)).rename(aside)
+            log.warning("%s Renamed to %s; the one before is used.", error, aside.name)
+
+
+class Snapshot(NamedTuple):
+    """What is to be written, on the host."""
+
+    step: int
+    state: TrainState
+    metrics: Any
+
+
+def _place(array: np.ndarray, like: jax.ShapeDtypeStruct) -> jax.Array:
+    whole = jax.random.wrap_key_data(array) if is_key(like) else array
+    return jax.make_array_from_callback(like.shape, like.sharding, lambda index: whole[index])
+
+
+def _compare(path: Path, what: str, there: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    if different := differences(there, now):
+        raise ConfigError(
+            f"{path} holds {what}: {different}. Name another workdir, or give the settings and "
+            "data that it was trained with."
+        )
+
+
+def _gather(text: str) -> list[str]:
+    return cluster.gather("checkpoints", text)
+
+
+def _together(attempt: Callable[[], T]) -> T:
+    """Does it in every process; where it fails in one, it fails in all, alike."""
+    mine, text = None, ""
+    try:
+        result = attempt()
+    except (Exception, Preempted) as error:
+        mine, text = error, f"{type(error).__name__}: {error}"
+    said = [x.partition(": ") for x in _gather(text) if x]
+    # Damage last: it alone can be lived with.
+    for kind, _, message in sorted(said, key=lambda x: x[0] == DataError.__name__):
+        if type(mine).__name__ == kind:
+            raise mine
+        ours = {error.__name__: error for error in OURS}
+        raise ours.get(kind, RuntimeError)(message)
+    return result
+
+
+def check_room(folder: Path, size: int) -> None:
+    """Raises OSError where `size` bytes, and some more, are not free."""
+    if storage.is_remote(folder):
+        return
+    needed, usage = size + size // 10 + ROOM, shutil.disk_usage(folder)
+    if usage.total and usage.free < needed:  # Some network file systems say 0 of 0.
+        raise OSError(
+            errno.ENOSPC,
+            f"needs {needed / 1e6:,.0f} MB of disk, {usage.free / 1e6:,.0f} MB are free",
+        )

@@ -1,0 +1,219 @@
+"""The folder of a run: its configuration, its environment, and one process at a time."""
+
+import contextlib
+import errno
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import IO, Any
+
+import jax
+
+from gan.config import LIMITS, Config, flatten, from_json, to_json
+from gan.errors import ConfigError, DataError, WorkdirInUse
+from gan.runtime import cluster, storage
+from gan.runtime.logs import log
+from gan.runtime.storage import Path
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "clu", "numpy", "tensorflow")
+NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # Says a file system that has none.
+FORGOTTEN = 150.0  # Seconds until NFS lets go of the lock of a host that died; 90 are usual.
+SHARED = 60.0  # Seconds until a new file has to be seen by all hosts; NFS remembers what was not.
+# What may change from start to start of one run; all else would make it another run.
+FREE = {
+    *("steps", "parallel", "log_every", "sample_every", "checkpoint_every", "keep_checkpoints"),
+    *("keep_every", "eval_images", "profile", "steps_per_call", "deterministic", "data.path"),
+    *("data.labels", "data.cache_dir", "data.local_dir", "data.feed"),
+    *LIMITS,
+}
+
+
+@contextlib.contextmanager
+def lock_workdir(workdir: Path, name: str = ".lock") -> Iterator[None]:
+    """Makes `workdir` and holds it for this process; the kernel lets go even of a killed one.
+
+    Where nothing can be locked, that is said, and who was there last. Raises WorkdirInUse where
+    another process holds it, ConfigError where it cannot be written.
+    """
+    if storage.is_remote(workdir):
+        _note_owner(workdir, name)
+        yield
+        return
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        file = (workdir / name).open("a+")
+    except OSError as error:
+        raise ConfigError(
+            f"--workdir={workdir} cannot be written ({error.strerror}). Name a folder of your own."
+        ) from None
+    with file:
+        try:
+            _take(file, workdir)
+        except BlockingIOError:
+            raise WorkdirInUse(
+                f"--workdir={workdir} is in use by {_holder(file)}. Wait for it, stop it, or name "
+                "another workdir."
+            ) from None
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            file.seek(0)
+            _warn_no_lock(workdir, name, file.read())
+        file.truncate(0)
+        file.write(_owner())
+        file.flush()
+        os.fsync(file.fileno())
+        yield
+
+
+def _take(file: IO[str], workdir: Path) -> None:
+    """Locks it. A host that died holds its lock on NFS until the server has forgotten it."""
+    deadline = time.monotonic() + FORGOTTEN
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            elsewhere = f" on {platform.node()} " not in (holder := _holder(file))
+            if not elsewhere or time.monotonic() > deadline:
+                raise
+            if deadline - time.monotonic() > FORGOTTEN - 1:
+                log.info(
+                    "%s is locked by %s. Perhaps that host has died: trying for %.0f s.",
+                    *(workdir, holder, FORGOTTEN),
+                )
+            time.sleep(2)
+
+
+def _holder(file: IO[str]) -> str:
+    file.seek(0)
+    return file.read() or "another process"
+
+
+def _note_owner(workdir: Path, name: str) -> None:
+    path = workdir / name
+    try:
+        before = path.read_text() if path.exists() else ""
+        storage.write(path, _owner().encode())
+    except Exception as error:  # Each client has errors of its own.
+        raise storage.refused(f"--workdir={workdir} cannot be written", error) from error
+    _warn_no_lock(workdir, name, before)
+
+
+def _owner() -> str:
+    return f"process {os.getpid()} on {platform.node()} since {time.ctime()}"
+
+
+_told: set[tuple[Path, str]] = set()  # An evaluation that waits asks again and again.
+
+
+def _warn_no_lock(workdir: Path, name: str, before: str) -> None:
+    if (workdir, name) in _told:
+        return
+    _told.add((workdir, name))
+    log.warning(
+        "--workdir=%s: nothing can be locked there. See to it yourself that one %s at a time "
+        "writes to it (before: %s).",
+        workdir,
+        "evaluation" if "evaluate" in name else "training",
+        before or "nobody",
+    )
+
+
+def check_shared(workdir: Path) -> None:
+    """Raises ConfigError in all processes where `workdir` is not one and the same to all of them.
+
+    Process 0 writes the checkpoints, and all read them.
+    """
+    path = workdir / ".lock"
+    owner = cluster.gather("owner", path.read_text() if cluster.first() else "")[0]
+    with cluster.together("shared"):
+        deadline = time.monotonic() + SHARED
+        while not path.exists() or path.read_text() != owner:
+            if time.monotonic() > deadline:
+                raise ConfigError(
+                    f"--workdir={workdir} is another folder here than for process 0 ({owner}). "
+                    "Name one that all hosts share."
+                )
+            time.sleep(0.2)
+
+
+def read_config(workdir: Path) -> Config:
+    """The configuration of the run in `workdir`. Raises ConfigError where there is none."""
+    path = workdir / "config.json"
+    if not path.exists():
+        raise ConfigError(
+            f"--workdir={workdir} holds no run (no config.json in it). Train one first: "
+            f"python -m gan.main --config=configs/quickstart.py --workdir={workdir}"
+        )
+    try:
+        return from_json(path.read_text())
+    except ConfigError as error:
+        raise DataError(f"{path}: {error} Was it edited, or written by another version?") from None
+
+
+def check_same_run(config: Config, workdir: Path) -> None:
+    """Raises ConfigError where `config` describes another run than the one in `workdir`."""
+    if not (workdir / "config.json").exists():
+        return
+    new, old = flatten(config), flatten(read_config(workdir))
+    changed = [
+        f"config.{name} is {old[name]!r} there and {new[name]!r} now"
+        for name in new
+        if name not in FREE and new[name] != old[name]
+    ]
+    if changed:
+        raise ConfigError(
+            f"--workdir={workdir} holds another run: {'; '.join(changed)}. Name another workdir "
+            "for a new run, or give the same settings to go on with this one."
+        )
+
+
+def write_config(config: Config, workdir: Path) -> None:
+    """Writes `config.json` and, for the record, `environment.json`."""
+    storage.write(workdir / "config.json", to_json(config).encode())
+    write_json(workdir / "environment.json", environment())
+
+
+def environment() -> dict[str, object]:
+    """Versions, devices and command: what a number needs beside it to be compared."""
+    versions = {}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return {
+        "command": sys.argv,
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        "devices": [device.device_kind for device in jax.devices()],
+        "processes": jax.process_count(),
+        "git": _git_commit(),
+        "versions": versions,
+    }
+
+
+def _git_commit() -> str | None:
+    command = ["git", "-C", os.path.dirname(__file__), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """A JSON lines file, by step: all rows or, if killed, those that were there."""
+    by_step = sorted(rows, key=lambda row: (row["step"], str(row.get("protocol"))))
+    storage.write(path, "".join(json.dumps(row) + "\n" for row in by_step).encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """For people as well."""
+    storage.write(path, (json.dumps(value, indent=2) + "\n").encode())

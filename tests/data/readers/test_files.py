@@ -1,0 +1,187 @@
+import concurrent.futures
+import contextlib
+import zipfile
+
+import pytest
+
+from gan.data.readers.files import Folder, Zip, open_files, read_lines
+from gan.errors import DataError, first_few
+
+CONTENT = {
+    "readme.txt": b"one\r\ntwo\r\n",
+    "pictures/b.jpg": b"bb",
+    "pictures/a.jpg": b"a",
+    "pictures/deep/c.jpg": b"ccc",
+    ".DS_Store": b"x",
+    "pictures/._a.jpg": b"x",
+    "__MACOSX/pictures/a.jpg": b"x",
+    "pictures/Thumbs.db": b"x",
+}
+
+
+def write_zip(path, content=CONTENT, compression=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+    return path
+
+
+@pytest.fixture(params=["folder", "zip"])
+def files(request, tmp_path):
+    """The same files in both."""
+    if request.param == "zip":
+        return open_files(write_zip(tmp_path / "all.zip"))
+    for name, data in CONTENT.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    return open_files(tmp_path)
+
+
+def test_lists_are_sorted_and_leave_out_what_systems_leave_behind(files):
+    assert list(files.list()) == ["readme.txt"]
+    assert list(files.list("pictures")) == ["a.jpg", "b.jpg"]
+    assert list(files.list("pictures", deep=True)) == ["a.jpg", "b.jpg", "deep/c.jpg"]
+    assert list(files.list(deep=True)) == [
+        *("pictures/a.jpg", "pictures/b.jpg", "pictures/deep/c.jpg", "readme.txt")
+    ]
+
+
+def test_what_is_there_is_read(files):
+    assert files.has("readme.txt")
+    assert files.has("pictures")
+    assert not files.has("picture")
+    assert files.read("pictures/deep/c.jpg") == b"ccc"
+    assert files.where("readme.txt").startswith(str(files.path))
+    assert read_lines(files, "readme.txt") == ["one", "two"]
+
+
+def test_what_is_too_large_is_not_read(files):
+    with pytest.raises(DataError, match=r"c.jpg has 3 bytes; at most 2 are read"):
+        files.read("pictures/deep/c.jpg", limit=2)
+
+
+def test_stamps_change_with_the_file(tmp_path):
+    stamps = []
+    for data in (b"one", b"two", b"four"):
+        stamps.append(Zip(write_zip(tmp_path / "a.zip", {"a": data})).list()["a"])
+    assert len(set(stamps)) == 3
+
+
+def test_a_folder_that_is_missing_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"nothing cannot be read: No such file"):
+        Folder(tmp_path).list("nothing")
+    with pytest.raises(DataError, match=r"nothing.jpg cannot be read: No such file"):
+        Folder(tmp_path).read("nothing.jpg")
+
+
+def test_links_in_a_circle_end(tmp_path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "a.jpg").write_bytes(b"a")
+    (tmp_path / "deep" / "again").symlink_to(tmp_path, target_is_directory=True)
+    assert list(Folder(tmp_path).list(deep=True)) == ["deep/a.jpg"]
+
+
+def test_links_to_nothing_are_files_that_cannot_be_read(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"a")
+    (tmp_path / "lost.jpg").symlink_to(tmp_path / "nothing")
+    (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
+    (tmp_path / "good.jpg").symlink_to(tmp_path / "a.jpg")
+    files = Folder(tmp_path)
+    stamps = files.list(deep=True)
+    assert list(stamps) == ["a.jpg", "good.jpg", "loop.jpg", "lost.jpg"]
+    assert stamps["good.jpg"] == stamps["a.jpg"]
+    assert stamps["lost.jpg"] == stamps["loop.jpg"] == (-1, -1)
+    with pytest.raises(
+        DataError, match=r"lost\.jpg cannot be read: No such file or directory.*link"
+    ):
+        files.read("lost.jpg")
+    with pytest.raises(DataError, match=r"loop\.jpg cannot be read: Too many levels"):
+        files.read("loop.jpg")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../../evil.jpg", "a/../b.jpg", "/abs.jpg", "C:/x.jpg", "a\\b.jpg", "..\\x.jpg", "./.."],
+)
+def test_names_that_point_out_of_a_zip_are_refused(tmp_path, name):
+    path = write_zip(tmp_path / "a.zip", {"good.jpg": b"", name: b""})
+    with pytest.raises(DataError, match=r"a\.zip.*points out of the archive"):
+        Zip(path)
+
+
+def test_a_member_without_a_name_is_an_error_of_ours(tmp_path):
+    path = write_zip(tmp_path / "a.zip", {"a": b"1", "b.jpg": b"2"})
+    data = path.read_bytes()
+    start = data.index(b"PK\x01\x02") + 46  # Its name, where the zip lists its members.
+    path.write_bytes(data[:start] + b"\0" + data[start + 1 :])
+    with contextlib.suppress(DataError):
+        assert list(Zip(path).list()) == ["b.jpg"]
+
+
+def test_a_name_twice_in_a_zip_is_refused(tmp_path):
+    path = write_zip(tmp_path / "a.zip", {"a.jpg": b"1"})
+    with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("a.jpg", b"2")
+    with pytest.raises(DataError, match=r"a\.jpg is in it twice"):
+        Zip(path)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"\n<!DOCTYPE html><html>Quota exceeded", "HTML page of 36 bytes"),
+        (b"PK\x03\x04 and no more", "breaks off after 16 bytes"),
+        (b"Rar!\x1a\x07", "not a zip.*rar!"),
+        (b"", "not a zip .0 bytes"),
+    ],
+)
+def test_what_is_no_zip_is_told_by_its_beginning(tmp_path, data, message):
+    (tmp_path / "a.zip").write_bytes(data)
+    with pytest.raises(DataError, match=message):
+        open_files(tmp_path / "a.zip")
+
+
+def test_a_zip_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"a\.zip: cannot be read: No such file"):
+        open_files(tmp_path / "a.zip")
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_flipped_bit_is_found(tmp_path, compression):
+    path = write_zip(tmp_path / "a.zip", {"a.jpg": bytes(range(256)) * 4}, compression)
+    data = bytearray(path.read_bytes())
+    data[30 + len("a.jpg") + 40] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"a\.jpg is damaged .* Fetch the zip again"):
+        Zip(path).read("a.jpg")
+
+
+def test_reading_a_zip_from_many_threads(tmp_path):
+    content = {f"{i}.jpg": bytes([i]) * (1000 + i) for i in range(50)}
+    archive = Zip(write_zip(tmp_path / "a.zip", content, zipfile.ZIP_DEFLATED))
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda i: archive.read(f"{i % 50}.jpg"), range(1000)))
+    assert results == [content[f"{i % 50}.jpg"] for i in range(1000)]
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\r\nb\r\n", "\ufeffa\nb\n\n", "a\nb  \n"])
+def test_line_ends_and_the_byte_order_mark_make_no_difference(tmp_path, text):
+    (tmp_path / "a.txt").write_bytes(text.encode())
+    assert read_lines(Folder(tmp_path), "a.txt") == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("data", "byte"),
+    [(b"abc\xff", 3), ("ab\u00e9".encode("latin-1"), 2), ("ab".encode("utf-16"), 0)],
+)
+def test_what_is_no_text_is_named_with_the_byte(tmp_path, data, byte):
+    (tmp_path / "a.txt").write_bytes(data)
+    message = rf"a\.txt, byte {byte}: this is not a text file.*save it as UTF-8\.$"
+    with pytest.raises(DataError, match=message):
+        read_lines(Folder(tmp_path), "a.txt")
+
+
+def test_first_few():
+    assert first_few([]) == "nothing"
+    assert first_few(["a", "b"]) == "a, b"
+    assert first_few([str(i) for i in range(2005)]) == "0, 1, 2, 3, 4 and 2,000 more"

@@ -1,0 +1,365 @@
+import io
+import logging
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gan.config import Data
+from gan.data.readers import folder
+from gan.errors import ConfigError, DataError
+
+SPLITS = ["train", "validation", "test"]
+
+
+def png(number):
+    file = io.BytesIO()
+    Image.new("RGB", (4, 3), (number, 0, 0)).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture(params=["folder", "zip"])
+def make(request, tmp_path):
+    """Writes files (name -> content; None: a picture) into a folder or a zip."""
+
+    def write(files, name="set"):
+        contents = {
+            file: png(i) if content is None else content.encode()
+            for i, (file, content) in enumerate(files.items())
+        }
+        path = tmp_path / name
+        if request.param == "zip":
+            with zipfile.ZipFile(path.with_suffix(".zip"), "w") as archive:
+                for file, content in contents.items():
+                    archive.writestr(file, content)
+            return path.with_suffix(".zip")
+        for file, content in contents.items():
+            (path / file).parent.mkdir(parents=True, exist_ok=True)
+            (path / file).write_bytes(content)
+        return path
+
+    return write
+
+
+def read(path, **options):
+    return folder.source(Data(source="folder", path=str(path), **options))
+
+
+def splits(source):
+    assert list(source.splits) == SPLITS
+    return {name: load() for name, load in source.splits.items()}
+
+
+def rows(source):
+    """Picture -> (split, attributes, identity), and the picture read is the one named."""
+    found = {}
+    for name, split in splits(source).items():
+        assert split.attributes.dtype == np.uint8
+        assert split.identity.dtype == np.int32
+        assert len(split.names) == len(split.attributes) == len(split.identity)
+        for i, where in enumerate(split.names):
+            assert split.read(i).startswith(b"\x89PNG")
+            found[where] = (name, split.attributes[i].tolist(), int(split.identity[i]))
+    return found
+
+
+def ending(found, end):
+    (row,) = [row for name, row in found.items() if name.endswith(end)]
+    return row
+
+
+def pictures(num, form="{}.png"):
+    return {form.format(i): None for i in range(num)}
+
+
+def test_pictures_alone_are_unconditional(make):
+    source = read(make(pictures(40) | {"notes.txt": "", "clip.mp4": ""}))
+    parts = splits(source)
+    assert source.attribute_names == ()
+    assert source.frame is None
+    assert "PNG" in source.formats
+    assert [split.attributes.shape[1] for split in parts.values()] == [0, 0, 0]
+    assert sum(len(split.names) for split in parts.values()) == 40
+    assert all(len(split.names) for split in parts.values())
+    assert "40 pictures" in source.found
+    assert "2 other files were left alone: .mp4, .txt" in source.found
+
+
+def test_pictures_of_kinds_that_are_not_read_are_warned_of(make, caplog):
+    others = dict.fromkeys(["a.HEIC", "deep/b.tif", "c.tiff", "d.heic", "e.gif", "notes.txt"], "")
+    source = read(make(pictures(3) | others))
+    assert "1 other files were left alone: .txt" in source.found
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "5 pictures" in record.getMessage()
+    assert "(.gif, .heic, .tif, .tiff)" in record.getMessage()
+    assert "Convert them to PNG or JPEG" in record.getMessage()
+
+
+@pytest.mark.parametrize("extension", ["jpg", "JPEG", "jpe", "jfif", "png", "webp", "bmp"])
+def test_all_extensions_of_what_is_read(make, extension):
+    path = make(pictures(4, "{}." + extension))
+    assert folder.recognise(path)
+    assert "4 pictures" in read(path).found
+
+
+def test_links_to_nothing_are_bad_pictures(tmp_path):
+    for i in range(9):
+        (tmp_path / f"{i}.png").write_bytes(png(i))
+    (tmp_path / "lost.png").symlink_to(tmp_path / ".git" / "annex" / "lost.png")
+    source = read(tmp_path)
+    assert "10 pictures" in source.found
+    ((split, i),) = [
+        (split, i)
+        for split in splits(source).values()
+        for i, name in enumerate(split.names)
+        if name.endswith("lost.png")
+    ]
+    with pytest.raises(DataError, match=r"lost\.png cannot be read: No such file or directory"):
+        split.read(i)
+
+
+@pytest.mark.parametrize("top", ["", "pets/", "a b/ü/"])
+def test_sub_folders_are_classes(make, top):
+    files = pictures(9, top + "dog/{}.JPG") | pictures(9, top + "Cät/deep/{} é.webp")
+    source = read(make(files | {f"{top}README.md": ""}))
+    assert source.attribute_names == ("Cät", "dog")
+    found = rows(source)
+    assert len(found) == 18
+    assert ending(found, "dog/3.JPG")[1:] == ([0, 1], -1)
+    assert ending(found, "deep/3 é.webp")[1:] == ([1, 0], -1)
+
+
+def test_folders_of_splits_hold_the_classes(make):
+    files = {
+        f"{split}/{kind}/{i}.png": None
+        for split in ("Train", "val", "test")
+        for kind in ("cat", "dog")
+        for i in range(2)
+    }
+    found = rows(read(make(files)))
+    assert ending(found, "Train/cat/1.png") == ("train", [1, 0], -1)
+    assert ending(found, "val/dog/0.png") == ("validation", [0, 1], -1)
+    assert ending(found, "test/dog/0.png") == ("test", [0, 1], -1)
+
+
+@pytest.mark.parametrize("there", [["test"], ["validation"]])
+def test_a_missing_split_is_taken_from_train(make, there):
+    files = pictures(30, "train/{}.png") | pictures(4, there[0] + "/{}.png")
+    source = read(make(files))
+    found = rows(source)
+    assert source.attribute_names == ()
+    assert {row[0] for row in found.values()} == set(SPLITS)
+    assert len(found) == 34
+    for name, row in found.items():
+        assert (f"{there[0]}/" in name) == (row[0] == there[0])
+
+
+CSV = "picture,Glasses,Smiling\n" + "".join(f"{i}.png,{i % 2},1\n" for i in range(30))
+
+
+@pytest.mark.parametrize("place", ["", "faces/", "faces/deep/"])
+@pytest.mark.parametrize("spelling", ["faces/deep/{}.png", "deep/{}.png", "./{}.png", "{}.png"])
+def test_a_csv_labels_pictures_by_path_or_the_end_of_it(make, place, spelling):
+    text = "picture,Glasses,Smiling\n" + "".join(
+        f"{spelling.format(i)},{i % 2},1\n" for i in range(30)
+    )
+    source = read(make(pictures(30, "faces/deep/{}.png") | {f"{place}labels.csv": text}))
+    assert source.attribute_names == ("Glasses", "Smiling")
+    assert "left alone" not in source.found
+    found = rows(source)
+    assert len(found) == 30
+    assert ending(found, "/7.png")[1] == [1, 1]
+    assert ending(found, "/8.png")[1] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    ["{}", "deep/{}", "deep\\{}.png", ".\\faces\\deep\\{}.png", "{}.PNG", "faces/deep/{}.Png"],
+)
+def test_a_csv_may_spell_names_in_other_ways(make, spelling):
+    text = "p,Hat\n" + "".join(f"{spelling.format(i)},{i % 2}\n" for i in range(9))
+    found = rows(read(make(pictures(9, "faces/deep/{}.png") | {"labels.csv": text})))
+    assert [ending(found, f"/{i}.png")[1] for i in range(9)] == [[i % 2] for i in range(9)]
+
+
+@pytest.mark.parametrize("linked", [False, True])
+@pytest.mark.parametrize("start", ["", "/"])
+def test_a_csv_may_name_paths_to_the_folder_too(tmp_path, linked, start):
+    path = tmp_path / "set"
+    (path / "b").mkdir(parents=True)
+    if linked:
+        (tmp_path / "link").symlink_to(path)
+    for i in range(4):
+        (path / f"{i}.png").write_bytes(png(i))
+        (path / "b" / f"{i}.png").write_bytes(png(i))
+    places = [str(path).lstrip("/") if not start else str(path), f"{path if start else 'set'}/b"]
+    text = [f"{place}/{i}.png,{place[-1] == 'b'}\n" for place in places for i in range(4)]
+    (tmp_path / "labels.csv").write_text("p,Hat\n" + "".join(text))
+    source = read(tmp_path / ("link" if linked else "set"), labels=str(tmp_path / "labels.csv"))
+    found = rows(source)
+    assert len(found) == 8
+    assert all(row[1] == [int("/b/" in name)] for name, row in found.items())
+
+
+@pytest.mark.parametrize("on_bad", ["error", "skip"])
+@pytest.mark.parametrize("name", ["img_{}.png", "/other/place/{}.png", "{}.jpg"])
+def test_where_no_name_fits_one_of_each_side_is_shown(make, on_bad, name):
+    text = "p,Hat\n" + "".join(f"{name.format(i)},1\n" for i in range(9))
+    source = read(make(pictures(9) | {"labels.csv": text}), on_bad=on_bad)
+    with pytest.raises(DataError) as caught:
+        splits(source)
+    assert f"the CSV has '{name.format(0)}', the folder has '0.png'" in str(caught.value)
+    assert "on_bad" not in str(caught.value)
+
+
+def test_a_csv_may_tell_split_and_identity(make):
+    people = ["Eve", "Adam", "", "Eve", "日"]
+    words = ["train", "0", "VAL", "2", "test"]
+    text = "file,Split,person,Hat\n" + "".join(
+        f"{i}.png,{words[i]},{people[i]},{'yes' if i else 'no'}\n" for i in range(5)
+    )
+    source = read(make(pictures(5) | {"labels.csv": text}))
+    assert source.attribute_names == ("Hat",)
+    found = rows(source)
+    assert [ending(found, f"{i}.png") for i in range(5)] == [
+        ("train", [0], 1),
+        ("train", [1], 0),
+        ("validation", [1], -1),
+        ("test", [1], 1),
+        ("test", [1], 2),
+    ]
+
+
+def test_one_person_is_in_one_split(make):
+    text = "file,identity\n" + "".join(f"{i}.png,p{i % 20}\n" for i in range(80))
+    found = rows(read(make(pictures(80) | {"labels.csv": text})))
+    splits_of = [{row[0] for row in found.values() if row[2] == person} for person in range(20)]
+    assert all(len(names) == 1 for names in splits_of)
+    assert set.union(*splits_of) == set(SPLITS)
+
+
+def test_labels_from_elsewhere(make, tmp_path):
+    path = make(pictures(30) | {"a.csv": CSV, "b.csv": CSV.replace("Glasses", "Hat")})
+    (tmp_path / "c.csv").write_text(CSV.replace("Glasses", "Beard"))
+    assert read(path, labels="b.csv").attribute_names == ("Hat", "Smiling")
+    assert read(path, labels=str(tmp_path / "c.csv")).attribute_names[0] == "Beard"
+    with pytest.raises(ConfigError, match=r"a\.csv, b\.csv.*--config\.data\.labels=a\.csv"):
+        read(path)
+    with pytest.raises(ConfigError, match=r"labels='bb\.csv' is no file.*Did you mean 'b\.csv'"):
+        read(path, labels="bb.csv")
+
+
+def test_what_lacks_labels_or_picture_can_be_left_out(make):
+    files = pictures(31) | {"labels.csv": CSV + "99.png,0,0\n"}
+    path = make(files)
+    with pytest.raises(DataError, match=r"1 of the 31 pictures in .*labels\.csv.*99\.png"):
+        splits(read(path))
+    parts = splits(read(path, on_bad="skip"))
+    left_out = [item for split in parts.values() for item in split.left_out]
+    assert [Path(name).name.split(" ")[-1] for name, _ in left_out] == ["99.png", "30.png"]
+    assert left_out[0][1] == "no picture"
+    assert sum(len(split.names) for split in parts.values()) == 30
+
+
+def test_left_out_is_of_its_split(make):
+    text = "p,split\n0.png,train\n1.png,val\n2.png,test\n9.png,test\n"
+    parts = splits(read(make(pictures(4) | {"labels.csv": text}), on_bad="skip"))
+    assert {name: len(split.left_out) for name, split in parts.items()} == {
+        "train": 1,  # 3.png has no row.
+        "validation": 0,
+        "test": 1,
+    }
+
+
+def test_the_fingerprint_changes_with_every_input(make):
+    files = pictures(30) | {"labels.csv": CSV}
+    others = [
+        files,
+        files | {"labels.csv": CSV.replace("7.png,1", "7.png,0")},
+        files | {"7.png": "other"},
+        {("x.png" if name == "7.png" else name): content for name, content in files.items()},
+    ]
+    prints = [read(make(other, f"set{i}")).fingerprint for i, other in enumerate(others)]
+    assert len(set(prints)) == 4
+
+
+def test_it_recognises_pictures_and_nothing_else(make, tmp_path):
+    assert folder.recognise(make({"a/b/c.JPEG": None}))
+    assert not folder.recognise(make({"a/b/c.txt": ""}, "other"))
+    assert not folder.recognise(tmp_path / "nowhere")
+    (tmp_path / "broken.zip").write_bytes(b"PK\x03\x04")
+    assert not folder.recognise(tmp_path / "broken.zip")
+
+
+def labelled(rows, header="picture,Hat", files=()):
+    return pictures(3) | dict.fromkeys(files) | {"labels.csv": f"{header}\n" + rows}
+
+
+GOOD = "0.png,1\n1.png,0\n2.png,1\n"
+BAD = {
+    "nothing": ({"a.txt": "", "b.heic": ""}, ["0 pictures", "a.txt, b.heic. Convert them to PNG"]),
+    "two": (pictures(2), ["2 pictures", "at least 3"]),
+    "loose": (
+        pictures(2, "cat/{}.png") | pictures(2, "dog/{}.png") | {"x.png": None},
+        ["x.png lies beside the folders cat, dog", "CSV"],
+    ),
+    "split beside": (
+        pictures(2, "train/{}.png") | pictures(2, "more/{}.png"),
+        ["train looks like a split", "more"],
+    ),
+    "class not in train": (
+        {f"{s}/{k}/0.png": None for s in ("train", "test") for k in ("cat", "dog")}
+        | {"test/dgo/1.png": None},
+        ["test/dgo/1.png", "no folder 'dgo' in train", "Did you mean 'dog'"],
+    ),
+    "no train": (pictures(2, "val/{}.png") | pictures(2, "test/{}.png"), ["split train"]),
+    "not binary": (
+        labelled("0.png,1,3\n1.png,0,37\n2.png,1,1\n", "picture,Hat,Age"),
+        ["labels.csv, line 2, column 'Age': '3'", "remove the column"],
+    ),
+    "split": (
+        labelled("0.png,train\n1.png,tets\n2.png,val\n", "p,split"),
+        ["labels.csv, line 3, column 'split': 'tets'", "Did you mean 'test'"],
+    ),
+    "both splits": (labelled("0.png,0,0\n", "p,split,Partition"), ["line 1", "mean the same"]),
+    "ambiguous": (
+        labelled(GOOD + "x.png,1\n", files=["a/x.png", "b/x.png"]),
+        ["line 5: 'x.png'", "a/x.png, b/x.png"],
+    ),
+    "ambiguous without extension": (
+        labelled(GOOD + "x,1\n", files=["x.png", "x.jpg"]),
+        ["line 5: 'x'", "x.jpg, x.png", "extension"],
+    ),
+    "ambiguous extension": (
+        labelled(GOOD + "x.PNG,1\n", files=["a/x.png", "b/x.Png"]),
+        ["line 5: 'x.PNG'", "a/x.png, b/x.Png"],
+    ),
+    "twice in two spellings": (
+        labelled("x.png,1\nX\\..,0\nx,1\n", files=["x.png"]),
+        ["line 4: 'x'", "after line 2"],
+    ),
+    "twice": (
+        labelled("a/x.png,1\nx.png,0\n", files=["a/x.png"]),
+        ["line 3: 'x.png'", "after line 2"],
+    ),
+    "no row": (labelled("0.png,1\n1.png,0\n"), ["labels.csv", "1 of the 3", "2.png"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_named(make, name):
+    files, fragments = BAD[name]
+    with pytest.raises(DataError) as caught:
+        splits(read(make(files)))
+    for fragment in fragments:
+        assert fragment in str(caught.value)
+
+
+def test_the_path_has_to_be_given_and_there(tmp_path):
+    with pytest.raises(ConfigError, match=r"config\.data\.path"):
+        folder.source(Data(source="folder"))
+    with pytest.raises(DataError, match="does not exist"):
+        read(tmp_path / "nowhere")

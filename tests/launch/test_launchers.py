@@ -1,0 +1,111 @@
+"""The launchers, with a Python that only tells what it is asked to do."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = sorted([*ROOT.glob("launch/*.s*"), *ROOT.glob("tests/*.sh"), ROOT / ".ci/run"])
+FAKE = """#!/usr/bin/env bash
+case "$*" in
+  "-c import pip") ;;
+  *) echo "$PWD: $*" ;;
+esac
+"""
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A checkout (in a folder with a space in its name) whose .venv is there but empty."""
+    root = tmp_path / "my project"
+    shutil.copytree(ROOT / "launch", root / "launch")
+    shutil.copy(ROOT / "setup.py", root)
+    python = root / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text(FAKE)
+    python.chmod(0o755)
+    return root
+
+
+def call(script: Path, *arguments: str, cwd: Path) -> list[str]:
+    command = ["bash", str(script), *arguments]
+    environment = {"PATH": "/usr/bin:/bin"}
+    done = subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout.splitlines()
+
+
+def test_without_arguments_the_quickstart_is_installed_for_once_and_run(project, tmp_path):
+    run = "-m gan.main --config=configs/quickstart.py --workdir=runs/quickstart"
+    install, first = call(project / "launch/local.sh", cwd=tmp_path)
+    assert install.endswith(
+        f"-m pip install --quiet --disable-pip-version-check --editable {project}"
+    )
+    assert first == f"{project}: {run}"
+    assert call(project / "launch/local.sh", cwd=tmp_path) == [first]
+
+
+def test_arguments_and_folder_stay_as_they_are(project, tmp_path):
+    arguments = ("--workdir=my run", "--attributes=Smiling=1,Male=0")
+    *_, told = call(project / "launch/local.sh", *arguments, cwd=tmp_path)
+    assert told == f"{tmp_path}: -m gan.main --workdir=my run --attributes=Smiling=1,Male=0"
+
+
+def test_another_setup_is_installed_again(project):
+    call(project / "launch/local.sh", cwd=project)
+    with (project / "setup.py").open("a") as file:
+        file.write("# changed\n")
+    assert len(call(project / "launch/local.sh", cwd=project)) == 2
+
+
+def test_the_tests_bring_their_extra(project):
+    install, *rest = call(project / "launch/test.sh", "tests/test_step.py", cwd=project)
+    assert install.endswith(f"{project}[test]")
+    assert [line.split(": ", 1)[1] for line in rest] == [
+        *("-m ruff check .", "-m ruff format --check .", "-m pytest tests/test_step.py"),
+    ]
+
+
+def test_an_old_python_is_refused_with_the_remedy(project):
+    shutil.rmtree(project / ".venv")
+    old = project / "old"
+    old.write_text("#!/usr/bin/env bash\nexit 1\n")
+    old.chmod(0o755)
+    command = ["bash", "launch/local.sh"]
+    environment = {"PATH": "/usr/bin:/bin", "PYTHON": "./old"}
+    done = subprocess.run(
+        command, cwd=project, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 64
+    assert "Python 3.11 or newer is needed ('./old' is not)" in done.stderr
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_shellcheck_finds_nothing(script):
+    beside = Path(sys.executable).parent
+    shellcheck = shutil.which("shellcheck", path=f"{beside}:{os.environ['PATH']}")
+    if shellcheck is None:
+        pytest.skip("no shellcheck: the test extra has it")
+    done = subprocess.run(
+        [shellcheck, str(script)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_what_is_run_can_be_run(script):
+    """All but the one that is sourced."""
+    subprocess.run(["bash", "-n", str(script)], check=True)
+    assert os.access(script, os.X_OK) == (script.name != "install.sh")
+
+
+def test_the_page_names_every_launcher():
+    page = (ROOT / "launch/README.md").read_text()
+    launchers = {path.name for path in (ROOT / "launch").iterdir()}
+    launchers -= {"README.md", "install.sh", "test.sh"}
+    assert launchers == {name for name in launchers if f"[{name}]({name})" in page}

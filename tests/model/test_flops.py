@@ -1,0 +1,84 @@
+"""FLOPs are counted as by hand, whatever the program is wrapped in."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks.contestants import Z_DIM
+from benchmarks.work import player, step_flops
+from gan.config import Augment, Config, Data, Network
+from gan.data.batch import Batch
+from gan.model import flops
+from gan.model.networks.convolution import down, up
+from gan.model.step import abstract_state, build, train_step
+from gan.runtime.parallel import Parallel
+
+A, B = jnp.zeros((3, 4)), jnp.zeros((4, 5))
+PRODUCT = 2 * 3 * 4 * 5
+
+
+def test_a_product_costs_a_multiplication_and_an_addition_for_each_number():
+    assert flops.count(jnp.matmul, A, B) == PRODUCT
+    assert flops.count(jax.jit(jnp.matmul), A, B) == PRODUCT
+    assert flops.count(lambda a, b: (a + 1).sum() + (b * 2).sum(), A, B) == 0
+
+
+def test_a_scan_costs_as_often_as_it_runs_and_a_choice_what_is_dearest():
+    def scan(a, b):
+        return jax.lax.scan(lambda carry, _: (carry + (a @ b).sum(), None), 0.0, length=7)[0]
+
+    def choose(a, b):
+        return jax.lax.cond(a[0, 0] > 0, lambda: a @ b @ b.T @ b, lambda: a @ b)
+
+    assert flops.count(scan, A, B) == 7 * PRODUCT
+    assert flops.count(choose, A, B) == 3 * PRODUCT
+
+
+def test_what_nobody_needs_is_free():
+    def wasteful(a, b):
+        product, _ = jax.jit(lambda a, b: (a @ b, (a + 1) @ b))(a, b)
+        _ = a @ b
+        return product
+
+    assert flops.count(wasteful, A, B) == PRODUCT
+
+
+@pytest.mark.parametrize("channels", [3, 64])  # Winograd's way counts as the plain one.
+def test_convolutions_count_alike_in_each_formulation_and_direction(channels):
+    x, w = jnp.zeros((2, 8, 8, channels)), jnp.zeros((4, 4, channels, 5))
+    g = jnp.zeros((2, 4, 4, 5))
+    once = 2 * w.size * 2 * 4 * 4
+    assert flops.count(down, x, w) == once
+    backwards = flops.count(jax.grad(lambda *args: (down(*args) ** 2).sum(), (0, 1)), x, w)
+    assert backwards == 3 * once  # Forward, in x and in w.
+    assert flops.count(up, g, w) == once
+
+
+@pytest.mark.parametrize("width", [8, 24, 64])
+def test_a_step_is_what_the_benchmark_counts_by_its_formula(width):
+    batch = 4
+    network = Network(z_dim=Z_DIM, g_width=width, d_width=width, conditional=False)
+    data = Data(image_size=64, batch_size=batch)
+    gan = build(Config(network=network, data=data, augment=Augment(flip=False)), (0.5,))
+    state = abstract_state(gan, Parallel.create("jit").replicated)
+    image = jax.ShapeDtypeStruct((batch, 64, 64, 3), np.uint8)
+    real = Batch(image, jax.ShapeDtypeStruct((batch, 1), np.uint8))
+    counted = flops.count(functools.partial(train_step, gan), state, real)
+    players = [player(jax.tree.leaves(p.params)) for p in (state.generator, state.discriminator)]
+    assert counted == batch * step_flops(*players, "ours")
+
+
+def test_the_peak_is_that_of_the_longest_name_that_fits():
+    assert flops.peak("NVIDIA H100 80GB HBM3") == 989e12
+    assert flops.peak("NVIDIA H100 PCIe") == 756e12
+    assert flops.peak("TPU v5 lite") < flops.peak("TPU v5p")
+    assert flops.peak("NVIDIA L40S") != flops.peak("NVIDIA L4")
+    assert flops.peak("NVIDIA A100-SXM4-80GB") == flops.peak("NVIDIA A100") > 0
+    assert flops.peak("NVIDIA H200 NVL") < flops.peak("NVIDIA H200")
+    unknown = ("cpu", "NVIDIA L40", "NVIDIA A1000", "NVIDIA A100 MIG 1g.5gb", "TPU v4 lite")
+    assert not any(map(flops.peak, unknown))
+    assert all(math.log10(peak) > 13 for peak in flops.PEAKS.values())
