@@ -73,15 +73,16 @@ class Shares:
 def inside(path: str, begin: float) -> None:
     """Runs the command in this process and writes its shares."""
     from gan import main
+    from gan.runtime import jax_setup
 
     shares = Shares(begin)
-    start = main._start_jax
+    start = jax_setup.set_up_jax
 
     def start_and_watch(deterministic: bool) -> None:  # Before it nothing may import JAX.
         start(deterministic)
         watch(shares)
 
-    main._start_jax = start_and_watch
+    jax_setup.set_up_jax = start_and_watch
     main.main()
     shares.write(Path(path))
 

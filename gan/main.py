@@ -8,9 +8,7 @@ The same command again goes on where it stopped. Exit codes: 0 done, 64 configur
 preempted and saved (run again).
 """
 
-import contextlib
 import errno
-import os
 import re
 import sys
 import traceback
@@ -22,7 +20,7 @@ from gan import config as settings
 from gan.command_line import MODES_OF, config_file, parse, usage
 from gan.config import Config, to_json
 from gan.errors import INTERNAL, OURS, ConfigError, NotSaved
-from gan.runtime import cluster, storage
+from gan.runtime import cluster, jax_setup, storage
 
 
 def run(argv: list[str]) -> None:
@@ -70,7 +68,7 @@ def job(values: flags.FlagValues, folder: storage.Path | None) -> None:
     if values.dry_run:
         print(plan(values, config, folder))
         return
-    _start_jax(config.deterministic)
+    jax_setup.set_up_jax(config.deterministic)
     if values.mode == "prepare":
         from gan.data.prepare import prepare
         from gan.data.source import SPLITS
@@ -113,11 +111,7 @@ def check_hardware(values: flags.FlagValues) -> None:
         raise ConfigError("--mode=preflight needs --topology=NAME, such as v5e:4x4 or h200:8.")
     if values.workdir:
         raise ConfigError("--mode=preflight leaves nothing behind: no --workdir.")
-    # Before JAX is imported: this machine's devices are left alone, and libtpu asks no network
-    # what it runs on, nor complains that it cannot know.
-    os.environ |= {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1"}
-    os.environ |= {"ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}  # It only compiles: no device to share.
-    os.environ |= {"TPU_WORKER_HOSTNAMES": "localhost", "TPU_ACCELERATOR_TYPE": "v5litepod-8"}
+    jax_setup.prepare_to_compile_only()
     _quiet()
     config, name = values.config, Path(config_file(sys.argv)).name.replace(".py", "")
     if config is not None:
@@ -126,7 +120,7 @@ def check_hardware(values: flags.FlagValues) -> None:
         print(f"Would compile {name or 'all of configs/'} for {values.topology}.")
         return
     if config is not None and config.deterministic:
-        _repeat_bit_for_bit()
+        jax_setup.use_deterministic_operations()
     from gan.preflight.job import preflight
 
     preflight(config, name, values.topology, values.price)
@@ -183,7 +177,7 @@ def score(values: flags.FlagValues) -> None:
         beside = f"beside real pictures of the {values.split} split"
         print(f"Would evaluate {what}{', '.join(map(str, folders))} {beside}.")
         return
-    _start_jax(deterministic=False)
+    jax_setup.set_up_jax(deterministic=False)
     if values.images:
         pictures = storage.on_disk(values.images, "--images")
         evaluate_pictures(pictures, values.config, folders[0], options)
@@ -207,39 +201,10 @@ def expand(pattern: str, mode: str) -> list[storage.Path]:
 
 
 def _quiet() -> None:
-    from absl import logging
-
-    # Orbax tells fifty lines a checkpoint, and its errors twice: we tell them once.
-    logging.set_verbosity(logging.FATAL)
     from gan.runtime import logs
 
+    jax_setup.silence_libraries()
     logs.to_terminal()
-
-
-def _repeat_bit_for_bit() -> None:
-    """Read when the first device is asked for. It changes nothing but GPUs."""
-    given = os.environ.get("XLA_FLAGS", "")
-    if given and not given.strip().startswith("-"):
-        raise ConfigError(
-            f"XLA_FLAGS={given} names a file: config.deterministic cannot add its flag. Write "
-            "--xla_gpu_deterministic_ops=true into that file and leave the setting out."
-        )
-    os.environ["XLA_FLAGS"] = f"{given} --xla_gpu_deterministic_ops=true".strip()
-
-
-def _start_jax(deterministic: bool) -> None:
-    import jax
-
-    if deterministic:
-        _repeat_bit_for_bit()
-    # Compiled programs are kept, so a second start takes no minute. They are code: nobody else's.
-    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "gan" / "xla"
-    with contextlib.suppress(OSError):
-        cache.mkdir(parents=True, exist_ok=True, mode=0o700)
-        cache.chmod(0o700)
-        jax.config.update("jax_compilation_cache_dir", str(cache))
-        # Small ones too: a start has dozens, and compiling them takes a third of a second.
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def plan(values: flags.FlagValues, config: Config, folder: storage.Path | None) -> str:

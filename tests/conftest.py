@@ -82,7 +82,6 @@ def run(monkeypatch, capsys):
 
     def run(*options: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["gan.main", *options])
-        monkeypatch.setattr(main, "_start_jax", lambda deterministic: None)
         monkeypatch.setattr(cluster, "join", lambda place, *limits: None)  # JAX runs already.
         monkeypatch.delitem(sys.modules, "config_config", raising=False)  # The last one's code.
         code = 0

@@ -238,10 +238,3 @@ def test_a_deterministic_run_tells_xla_so(faces_cache, tmp_path):
     command = [sys.executable, "-c", code, CONFIG, cache, *options]
     subprocess.run(command, check=True, env=os.environ | {"XDG_CACHE_HOME": str(tmp_path / "c")})
     assert [row["step"] for row in read_rows(tmp_path / "metrics.jsonl")] == [1]
-
-
-def test_a_file_of_xla_flags_is_not_made_another_name(monkeypatch):
-    monkeypatch.setenv("XLA_FLAGS", "flags.txt")
-    with pytest.raises(ConfigError, match=r"XLA_FLAGS=flags.txt names a file"):
-        main._start_jax(deterministic=True)
-    assert os.environ["XLA_FLAGS"] == "flags.txt"

@@ -39,7 +39,6 @@ def write_celeba(monkeypatch, folder: Path) -> None:
 def test_every_python_command_runs(finished, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(main, "_start_jax", lambda deterministic: None)
     monkeypatch.setattr(cluster, "join", lambda *_: None)
     write_celeba(monkeypatch, tmp_path / "celeba")
     (tmp_path / "configs").symlink_to(ROOT / "configs")

@@ -27,7 +27,7 @@ from gan.data.decode import SQUASH, Recipe, square
 from gan.data.readers.tfds_files import FORMATS, INFO, beginning, unfinished
 from gan.data.source import Source, Split
 from gan.errors import ConfigError, DataError, nearest
-from gan.runtime.tensorflow import tensorflow
+from gan.runtime.tensorflow import import_tensorflow
 
 log = logging.getLogger("gan")
 
@@ -82,7 +82,11 @@ def export(
         with _offline(), tempfile.TemporaryDirectory() as downloads:
             builder = kind(data_dir=str(data_dir), file_format=file_format)
             builder.download_and_prepare(download_dir=downloads)
-    except (OSError, RuntimeError, tensorflow().errors.OpError) as error:  # All for a full disk.
+    except (
+        OSError,
+        RuntimeError,
+        import_tensorflow().errors.OpError,
+    ) as error:  # All for a full disk.
         raise DataError(
             f"{folder} cannot be written ({_reason(error)}); {_free(data_dir)} are free there. "
             "Make room, or export to another disk: --out=FOLDER."
@@ -105,7 +109,7 @@ def _builder(
     on_bad: str,
 ) -> type:
     """The class that TFDS writes a data set by."""
-    tensorflow()  # First, so that it leaves the accelerator alone.
+    import_tensorflow()  # First, so that it leaves the accelerator alone.
     import tensorflow_datasets as tfds
 
     known = any((split.identity >= 0).any() for split in splits.values())

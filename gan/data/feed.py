@@ -25,7 +25,7 @@ from gan.data.store import Store
 from gan.errors import ConfigError, DataError
 from gan.runtime import cluster
 from gan.runtime.parallel import Parallel, prefetch
-from gan.runtime.tensorflow import tensorflow
+from gan.runtime.tensorflow import import_tensorflow
 
 WORKERS = 4  # Batches gathered at the same time, so that waiting for a disk overlaps.
 SHARE = 0.4  # Of a device's free memory that a resident store may take; the rest is the step's.
@@ -105,7 +105,7 @@ def stream(
 
     uint8 arrays of NumPy; image [r s s 3], attributes [r a], for r = length of `rows`.
     """
-    tf = tensorflow()
+    tf = import_tensorflow()
     n = len(store.images)
 
     def gather(step: np.int64) -> tuple[np.ndarray, np.ndarray]:

@@ -20,12 +20,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from gan.errors import OURS, ConfigError, Unreachable
+from gan.runtime.jax_private import get_distributed_state, is_tpu_host, start_preemption_service
 
 log = logging.getLogger("gan")
 SHUTDOWN = 60  # Seconds until all processes have to have ended once one has.
 MAX_THREADS = 64  # A cluster of GPUs needs none of them.
 FAILURES = "gan/failures"
 LINGER = 3.0  # Seconds the coordinator outlives its own error, so that the others can tell theirs.
+SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
+FIRST_PORT = 61_440  # Of the 4,096 highest ones.
 _uses: Counter[str] = Counter()
 
 
@@ -82,21 +85,22 @@ def find(
 
 
 def _in_slurm() -> Place | None:
-    # Knows lists of nodes, and agrees on a port.
-    from jax._src.clusters.slurm_cluster import SlurmCluster
-
     environ = os.environ
-    if not SlurmCluster.is_env_present() or int(environ["SLURM_NTASKS"]) == 1:
+    if not all(name in environ for name in SLURM) or int(environ["SLURM_NTASKS"]) == 1:
         return None
     # JAX gives each task the one GPU of its number, which is right only where a node has several
     # tasks, and Slurm has not given each its own already.
     visible = environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     alone = environ.get("SLURM_STEP_NUM_NODES") == environ["SLURM_NTASKS"] or len(visible) < 2
+    # The first of "node03", "node03,host2", "node[03-05,07],host2".
+    prefix, number = re.match(r"([^,\[]+)(?:\[(\w+))?", environ["SLURM_STEP_NODELIST"]).groups("")
+    # A port that all tasks of the job agree on, and another job on the same node seldom has.
+    port = environ.get("JAX_COORDINATOR_PORT") or FIRST_PORT + int(environ["SLURM_JOB_ID"]) % 4096
     return Place(
-        SlurmCluster.get_coordinator_address(None, environ.get("JAX_COORDINATOR_PORT")),
-        SlurmCluster.get_process_count(),
-        SlurmCluster.get_process_id(),
-        None if alone else (SlurmCluster.get_local_process_id(),),
+        f"{prefix}{number}:{port}",
+        int(environ["SLURM_NTASKS"]),
+        int(environ["SLURM_PROCID"]),
+        None if alone else (int(environ["SLURM_LOCALID"]),),
     )
 
 
@@ -110,7 +114,6 @@ def join(place: Place | None, patience: float, heartbeat: float) -> None:
     they do not find each other, ConfigError where they never will.
     """
     import jax
-    from jax._src.cloud_tpu_init import running_in_cloud_tpu_vm
 
     devices = max(jax.config.jax_num_cpu_devices, 1)
     if place is None and devices > 1:
@@ -120,7 +123,7 @@ def join(place: Place | None, patience: float, heartbeat: float) -> None:
         # XLA cuts a CPU's work by the number of threads, and has one for each of its own devices:
         # as many whichever way the devices lie in processes, or the bits would differ.
         os.environ.setdefault("PJRT_NPROC", str(min(place.num * devices, MAX_THREADS)))
-    if place is None and not running_in_cloud_tpu_vm:
+    if place is None and not is_tpu_host():
         return
     # It would take SIGTERM over, which ends preparing at once; see `watch_preemption`.
     jax.config.update("jax_enable_preemption_service", False)
@@ -212,13 +215,15 @@ def _check_addresses() -> None:
 
 
 def count() -> int:
-    """Of processes."""
-    return _state().num_processes if _client() else 1
+    """Number of processes."""
+    state = get_distributed_state()
+    return state.num_processes if state else 1
 
 
 def index() -> int:
-    """Of this process."""
-    return _state().process_id if _client() else 0
+    """Index of this process, from 0."""
+    state = get_distributed_state()
+    return state.process_id if state else 0
 
 
 def first() -> bool:
@@ -240,7 +245,7 @@ def gather(what: str, text: str) -> list[str]:
     """
     if count() == 1:
         return [text]
-    client = _client()
+    client = get_distributed_state().client
     _uses[what] += 1
     place = f"gan/{what}/{_uses[what]}"
     client.key_value_set(f"{place}/{index()}", text)
@@ -280,11 +285,13 @@ def tell(error: BaseException) -> None:
     """Lets the other processes raise the same of `OURS`, where they wait for this one."""
     if count() > 1 and isinstance(error, OURS) and not hasattr(error, "heard"):
         told = json.dumps([type(error).__name__, str(error)])
-        _client().key_value_set(f"{FAILURES}/{index()}", told, allow_overwrite=True)
+        get_distributed_state().client.key_value_set(
+            f"{FAILURES}/{index()}", told, allow_overwrite=True
+        )
 
 
 def _raise_failure_of_others() -> None:
-    for key, text in _client().key_value_dir_get(FAILURES):
+    for key, text in get_distributed_state().client.key_value_dir_get(FAILURES):
         process = int(key.rsplit("/", 1)[1])
         if process != index():
             kind, message = json.loads(text)
@@ -295,11 +302,8 @@ def _raise_failure_of_others() -> None:
 
 def watch_preemption() -> None:
     """From now on SIGTERM to one process makes `preempted` true in all; Python sees none."""
-    import jax
-
     if count() > 1:
-        jax.config.update("jax_enable_preemption_service", True)
-        _state().initialize_preemption_sync_manager()
+        start_preemption_service()
 
 
 def preempted(calls: int) -> bool:
@@ -326,16 +330,6 @@ def leave(code: int) -> None:
     if first():
         time.sleep(LINGER)  # Whoever loses the coordinator is aborted at once.
     os._exit(code)
-
-
-def _state() -> Any:
-    from jax._src import distributed  # JAX has no public way to its service.
-
-    return distributed.global_state
-
-
-def _client() -> Any:
-    return _state().client if "jax" in sys.modules else None
 
 
 def _line(error: Exception) -> str:

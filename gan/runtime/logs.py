@@ -18,7 +18,7 @@ import numpy as np
 
 from gan.runtime import cluster, storage
 from gan.runtime.storage import Path
-from gan.runtime.tensorflow import tensorflow
+from gan.runtime.tensorflow import import_tensorflow
 
 log = logging.getLogger("gan")
 log.setLevel(logging.INFO)
@@ -205,7 +205,7 @@ class Board:
 
 def summary_writer(workdir: Path) -> Any:
     """Clu's, which needs TensorFlow."""
-    tensorflow()  # Before clu does, which would not quiet it.
+    import_tensorflow()  # Before clu does, which would not quiet it.
     from clu import metric_writers
 
     return metric_writers.SummaryWriter(str(workdir))

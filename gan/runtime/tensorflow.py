@@ -1,15 +1,15 @@
-"""TensorFlow, for those who cannot do without."""
+"""The only way in which TensorFlow is imported here: late, and quiet."""
 
 import os
 from types import ModuleType
 
 
-def tensorflow() -> ModuleType:
-    """The module, imported at the first call since that takes seconds."""
-    # Its C++ half prints the traceback of each error that we catch and say better. (Not as a
-    # default: importing JAX has set it to 1.)
+def import_tensorflow() -> ModuleType:
+    """Imports TensorFlow at the first call, which takes seconds, and leaves the GPUs to JAX."""
+    # Its C++ half prints the traceback of each error that we catch and say better. (No default
+    # would do: importing JAX has set it to 1.)
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
-    import tensorflow as tf
+    import tensorflow
 
-    tf.config.set_visible_devices([], "GPU")  # They are for JAX.
-    return tf
+    tensorflow.config.set_visible_devices([], "GPU")
+    return tensorflow

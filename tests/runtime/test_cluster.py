@@ -11,7 +11,6 @@ from collections import Counter
 
 import jax
 import pytest
-from jax._src import cloud_tpu_init
 
 from gan.config import Limits
 from gan.errors import ConfigError, DataError, Unreachable
@@ -156,7 +155,7 @@ def on_tpu(monkeypatch, error, count):
 
     config = types.SimpleNamespace(jax_num_cpu_devices=0, update=lambda *_: None)
     monkeypatch.setattr(jax, "config", config)
-    monkeypatch.setattr(cloud_tpu_init, "running_in_cloud_tpu_vm", True)
+    monkeypatch.setattr(cluster, "is_tpu_host", lambda: True)
     monkeypatch.setattr(jax.distributed, "initialize", initialize)
     monkeypatch.setattr(jax, "process_count", lambda: count)
 
@@ -178,7 +177,9 @@ def test_a_host_name_that_others_cannot_reach_is_refused_on_cpus(monkeypatch):
 def test_what_one_process_raises_all_raise(monkeypatch):
     service = Service()
     monkeypatch.setattr(cluster, "count", lambda: 2)
-    monkeypatch.setattr(cluster, "_client", lambda: service)
+    monkeypatch.setattr(
+        cluster, "get_distributed_state", lambda: types.SimpleNamespace(client=service)
+    )
 
     def this_is(process):
         monkeypatch.setattr(cluster, "index", lambda: process)
@@ -290,7 +291,7 @@ def test_others_wait_longer_for_what_the_first_does_alone(watched, monkeypatch):
 def test_a_log_that_hangs_does_not_keep_it_from_ending():
     code = """
 import logging, threading
-from gan import watchdog
+from gan.runtime import watchdog
 from gan.config import Limits
 class Stuck(logging.Handler):
     def emit(self, record):

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Int32, Int64, UInt8
 
 from gan.errors import DataError, first_few, nearest
-from gan.runtime.tensorflow import tensorflow
+from gan.runtime.tensorflow import import_tensorflow
 
 INFO = "dataset_info.json"
 FORMATS = ("tfrecord", "array_record")
@@ -235,7 +235,7 @@ def parse(record: bytes, name: Callable[[], str]) -> Any:
 
 
 def _tfrecords(shard: Shard) -> Iterator[bytes]:
-    tf = tensorflow()
+    tf = import_tensorflow()
     num = 0
     try:
         for record in tf.data.TFRecordDataset(str(shard.path)).as_numpy_iterator():

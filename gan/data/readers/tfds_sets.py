@@ -36,7 +36,7 @@ from gan.data.readers.tfds_files import (
 )
 from gan.data.source import SPLITS, Picture, Source, Split, hash_splits
 from gan.errors import ConfigError, DataError, first_few, nearest
-from gan.runtime.tensorflow import tensorflow
+from gan.runtime.tensorflow import import_tensorflow
 
 NAME = re.compile(r"(?P<dataset>\w+)(/(?P<config>[\w.+-]+))?(:(?P<version>\d+\.\d+\.\d+))?")
 ALIASES = {"validation": ("validation", "valid", "val"), "test": ("test",)}
@@ -172,7 +172,7 @@ def _folders(path: Path) -> list[Path]:
 
 def _mocked(root: Path, name: str, dataset: str) -> Any:
     """A builder whose data TFDS has without files; else the DataError how to prepare it."""
-    tensorflow()
+    import_tensorflow()
     import tensorflow_datasets as tfds
 
     try:

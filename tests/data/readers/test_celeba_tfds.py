@@ -17,7 +17,7 @@ from gan.data.export_tfds import export
 from gan.data.readers import celeba_tfds, tfds_files
 from gan.data.readers.celeba_official import ATTRIBUTES
 from gan.errors import DataError
-from gan.runtime.tensorflow import tensorflow
+from gan.runtime.tensorflow import import_tensorflow
 
 pytestmark = pytest.mark.usefixtures("no_network")
 
@@ -191,7 +191,7 @@ def rewrite(root, change):
     change(example.features.feature)
     kept[4] = example.SerializeToString()
     if prepared.file_format == "tfrecord":
-        writer = tensorflow().io.TFRecordWriter(str(path))
+        writer = import_tensorflow().io.TFRecordWriter(str(path))
     else:
         writer = ArrayRecordWriter(str(path), "group_size:1")
     for record in kept:
