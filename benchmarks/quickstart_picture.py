@@ -1,6 +1,6 @@
 """Draws the README's picture from a finished quickstart.
 
-python -m benchmarks.quickstart_picture runs/quickstart benchmarks/quickstart.png
+python -m benchmarks.quickstart_picture runs/quickstart docs/images/quickstart.png
 """
 
 import sys

@@ -7,21 +7,18 @@ from pathlib import Path
 
 import pytest
 
-ROOMS = [
-    {"errors"},
-    {"config"},
-    {"runtime"},
-    {"data"},
-    {"model"},
-    {"metrics"},
-    {"workdir"},
-    {"sampling"},
-    {"training", "evaluation", "preflight"},
-    {"command_line"},
-    {"main"},
-]
+README = Path(__file__).parents[1] / "README.md"
 PACKAGE = Path(__file__).parents[1] / "gan"
 MODULES = [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]
+
+
+def read_rooms() -> list[set[str]]:
+    """The rooms as the README lists them, from the bottom up; those of one line are neighbours."""
+    block = README.read_text().split("```text\n# rooms, imports go downward\n")[1].split("```")[0]
+    return [set(line.split("  ")[0].split(" | ")) for line in block.splitlines()]
+
+
+ROOMS = read_rooms()
 
 
 def floor(room: str) -> int:

@@ -29,27 +29,34 @@ def picture(number: int, height: int, width: int) -> bytes:
 
 
 def write_celeba(
-    root: Path, *, zipped: bool = True, line_end: str = "\r\n", frame: tuple[int, int] = (109, 89)
+    root: Path,
+    *,
+    zipped: bool = True,
+    line_end: str = "\r\n",
+    frame: tuple[int, int] = (109, 89),
+    labels: np.ndarray = LABELS,
 ) -> Path:
     root.mkdir(parents=True, exist_ok=True)
+    members = [f"{i + 1:06d}.jpg" for i in range(len(labels))]
     rows = [
-        f"{m} " + " ".join(" 1" if v else "-1" for v in LABELS[i]) for i, m in enumerate(MEMBERS)
+        f"{m} " + " ".join(" 1" if v else "-1" for v in labels[i]) for i, m in enumerate(members)
     ]
     texts = {
-        "list_attr_celeba.txt": [str(NUM), " ".join(ATTRIBUTES) + " ", *rows],
-        "list_eval_partition.txt": [f"{m} {p}" for m, p in zip(MEMBERS, PARTITION, strict=True)],
-        "identity_CelebA.txt": [f"{m} {100 + i // 2}" for i, m in enumerate(MEMBERS)],
+        "list_attr_celeba.txt": [str(len(labels)), " ".join(ATTRIBUTES) + " ", *rows],
+        "list_eval_partition.txt": [f"{m} {PARTITION[i % NUM]}" for i, m in enumerate(members)],
+        "identity_CelebA.txt": [f"{m} {100 + i // 2}" for i, m in enumerate(members)],
     }
     for name, lines in texts.items():
         (root / name).write_bytes("".join(line + line_end for line in lines).encode())
     if zipped:
         with zipfile.ZipFile(root / "img_align_celeba.zip", "w") as archive:
-            for number, member in enumerate(MEMBERS):
-                archive.writestr(f"img_align_celeba/{member}", picture(number, *frame))
+            for number, member in enumerate(members):
+                archive.writestr(f"img_align_celeba/{member}", picture(number % NUM, *frame))
     else:
         (root / "img_align_celeba").mkdir()
-        for number, member in enumerate(MEMBERS):
-            (root / "img_align_celeba" / member).write_bytes(picture(number, *frame))
+        for number, member in enumerate(members):
+            picture_file = root / "img_align_celeba" / member
+            picture_file.write_bytes(picture(number % NUM, *frame))
     return root
 
 

@@ -1,0 +1,43 @@
+"""What the documentation says: its pages, their commands and their links."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [README, *DOCS, *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md"))]
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced blocks of one language, in the page's order."""
+    return [text for kind, text in FENCE.findall(page.read_text()) if kind == language]
+
+
+def commands(page: Path) -> list[str]:
+    """The lines of all bash blocks."""
+    return [line for block in blocks(page, "bash") for line in block.splitlines() if line]
+
+
+def arguments(command: str) -> list[str]:
+    """What follows `python -m gan.main`."""
+    words = shlex.split(command)
+    assert words[:3] == ["python", "-m", "gan.main"], command
+    return words[3:]
+
+
+def links(page: Path) -> Iterator[str]:
+    """The targets of all links and pictures, without those to other sites."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if not target.startswith("http"):
+            yield target
+
+
+def anchors(page: Path) -> set[str]:
+    """The names by which the page's headings are linked to, as GitHub makes them."""
+    text = FENCE.sub("", page.read_text())
+    headings = re.findall(r"^#+ (.*)$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
