@@ -28,12 +28,13 @@ from benchmarks import turns
 from gan.config import Augment, Config, Data, Network
 from gan.data import build_store as building
 from gan.data.batch import Batch
-from gan.data.decode import VERSION, Recipe, follow
+from gan.data.decode import VERSION, Recipe, decode_pictures
 from gan.data.faces import dataset
 from gan.data.feed import STEPS_PER_CALL, Resident, Stream
-from gan.data.prepare import crop_of, find_source
+from gan.data.prepare import choose_crop
+from gan.data.registry import find_source
 from gan.data.source import Source, Split
-from gan.data.store import Meta, Report, Store, open_store, write_store
+from gan.data.store import InputReport, Meta, Store, open_store, write_store
 from gan.model.step import build, init_state, train_step
 from gan.runtime.parallel import Parallel
 
@@ -44,7 +45,7 @@ RENDERED = 256  # Different faces; more files are copies.
 
 def rendered(num: int) -> Source:
     """A data set of `num` JPEG files in CelebA's frame, in memory."""
-    drawn = np.asarray(dataset.draw(0, np.arange(RENDERED), FRAME[1]).image)
+    drawn = np.asarray(dataset.draw_faces(0, np.arange(RENDERED), FRAME[1]).image)
     top = (FRAME[0] - FRAME[1]) // 2
     files = []
     for image in drawn:
@@ -53,7 +54,7 @@ def rendered(num: int) -> Source:
         Image.fromarray(padded).save(file, "JPEG", quality=QUALITY)
         files.append(file.getvalue())
     split = Split(
-        attributes=np.tile(np.asarray(dataset.describe(0, np.arange(num)).attributes), 1),
+        attributes=np.tile(np.asarray(dataset.describe_faces(0, np.arange(num)).attributes), 1),
         identity=np.arange(num, dtype=np.int32),
         names=[f"{i}.jpg" for i in range(num)],
         read=lambda i: files[i % RENDERED],
@@ -77,7 +78,7 @@ def preparing(source: Source, config: Data, folder: Path, rounds: int) -> dict[s
     split = source.splits["train"]()
     num = len(split.attributes)
     recipe = Recipe(
-        config.image_size, crop_of(config, source), config.resize, source.formats, source.frame
+        config.image_size, choose_crop(config, source), config.resize, source.formats, source.frame
     )
     pictures = list(split.stream()) if split.stream else [split.read(i) for i in range(num)]
     meta = Meta(
@@ -93,12 +94,12 @@ def preparing(source: Source, config: Data, folder: Path, rounds: int) -> dict[s
     )
 
     def one_core() -> None:
-        follow(recipe, pictures, split.names)
+        decode_pictures(recipe, pictures, split.names)
 
     def whole() -> None:
         shutil.rmtree(folder, ignore_errors=True)
         building.FEW = 0  # All cores, however few pictures there are.
-        write_store(folder, meta, building.decode_all(split, recipe, Report(), "error"))
+        write_store(folder, meta, building.decode_rows(split, recipe, InputReport(), "error"))
 
     whole()  # Starts the processes.
     return turns.in_turns({"one core": one_core, "the whole": whole}, num, rounds)

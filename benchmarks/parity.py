@@ -137,7 +137,7 @@ def known_values() -> dict[str, list[float]]:
 
 def write_folders(root: Path, num: int) -> tuple[Path, Path]:
     """Drawn faces, and others that are blurred and noisy."""
-    drawn = np.asarray(dataset.draw(0, jnp.arange(2 * num), SIZE).image)
+    drawn = np.asarray(dataset.draw_faces(0, jnp.arange(2 * num), SIZE).image)
     noise = 0.05 * np.random.default_rng(0).standard_normal(drawn[num:].shape)
     blurred = ndimage.gaussian_filter(drawn[num:] / 127.5 - 1, (0, 1, 1, 0))
     folders = root / "real", root / "fake"

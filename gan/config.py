@@ -18,7 +18,7 @@ from gan.errors import ConfigError, nearest
 class Data:
     """Which pictures, and in which form they reach the step."""
 
-    source: str = "faces"  # Key of `gan.data.prepare.SOURCES`, or "auto": what lies at the path.
+    source: str = "faces"  # Key of `gan.data.registry.SOURCES`, or "auto": what lies at the path.
     path: str | None = None  # Folder or zip of the source; None for sources that are drawn.
     name: str | None = None  # Of the data set, where source "tfds" has several at its path.
     labels: str | None = None  # CSV of source "folder"; None: the one in it, or its sub-folders.

@@ -76,12 +76,12 @@ def job(values: flags.FlagValues, folder: storage.Path | None) -> None:
         prepare(config.data, SPLITS if values.verify else (), tell=True)
         return
     if values.mode == "export":
-        from gan.data.export_tfds import export
-        from gan.data.prepare import find_source
+        from gan.data.export_tfds import export_tfds
+        from gan.data.registry import find_source
 
         out = storage.on_disk(values.out, "--out")
         file_format = values.file_format or "tfrecord"
-        export(find_source(config.data), out, file_format, config.data.on_bad)
+        export_tfds(find_source(config.data), out, file_format, config.data.on_bad)
         return
     if values.mode == "train":
         place = cluster.find(values.coordinator, values.num_processes, values.process_id)
@@ -209,12 +209,12 @@ def _quiet() -> None:
 
 def plan(values: flags.FlagValues, config: Config, folder: storage.Path | None) -> str:
     """What --dry_run prints."""
-    from gan.data.prepare import check_names
+    from gan.data.registry import check_choices
     from gan.model.step import build
     from gan.workdir.folder import check_same_run
 
     build(config, ())
-    check_names(config.data)
+    check_choices(config.data)
     lines = [to_json(config).rstrip()]
     data = config.data
     where = f" at {data.path}" if data.path else ""

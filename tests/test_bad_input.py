@@ -369,11 +369,13 @@ def test_huge_headers_are_refused_for_any_pictures(run, tmp_path):
 @functools.cache
 def exported(file_format: str, folder: Path) -> Path:
     from gan.config import Data
-    from gan.data.export_tfds import export
-    from gan.data.readers.celeba_official import source
+    from gan.data.export_tfds import export_tfds
+    from gan.data.readers.celeba_official import open_source
 
     root = write_celeba(folder / "celeba")
-    return export(source(Data(source="celeba", path=str(root))), folder / "tfds", file_format)
+    return export_tfds(
+        open_source(Data(source="celeba", path=str(root))), folder / "tfds", file_format
+    )
 
 
 @pytest.fixture(scope="module")
@@ -425,7 +427,7 @@ def test_a_disk_that_fills_meanwhile_leaves_nothing(run, tmp_path, tmpfs, monkey
             (tmpfs / "others").write_bytes(bytes(2**20 - 16 * os.statvfs(tmpfs).f_bsize))
             yield batch
 
-    monkeypatch.setattr(build_store, "progress", progress)
+    monkeypatch.setattr(build_store, "show_progress", progress)
     root = write_celeba(tmp_path / "celeba")
     more = (f"--config.data.cache_dir={tmpfs}", "--config.data.image_size=128")
     code, said = run(*options(root, *more))

@@ -34,7 +34,7 @@ class AttributeTable:
     pictures: str  # Digest of the pictures that they belong to.
 
     @classmethod
-    def of(cls, store: Store) -> "AttributeTable":
+    def from_store(cls, store: Store) -> "AttributeTable":
         """Of a prepared training set."""
         rows = np.asarray(store.attributes)
         return cls(store.attribute_names, rows, store.fingerprint, store.digest)

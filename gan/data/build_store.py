@@ -13,9 +13,9 @@ import joblib
 import numpy as np
 from tqdm import tqdm
 
-from gan.data.decode import Done, Recipe, follow
+from gan.data.decode import Done, Recipe, decode_pictures
 from gan.data.source import Picture, Source, Split
-from gan.data.store import Meta, Report, Rows, write_store
+from gan.data.store import InputReport, Meta, Rows, write_store
 from gan.errors import DataError
 
 log = logging.getLogger("gan")
@@ -27,15 +27,15 @@ MOST_BAD = 0.5  # Share of pictures that on_bad="skip" may leave out: it is for 
 FEW = 1024  # So few are decoded here: starting processes takes longer.
 
 
-def build(path: Path, meta: Meta, split: Split, source: Source, on_bad: str) -> None:
+def build_store(path: Path, meta: Meta, split: Split, source: Source, on_bad: str) -> None:
     """Prepares one split and writes it."""
-    done = Report(skipped=list(split.left_out))
+    done = InputReport(skipped=list(split.left_out))
     if source.drawn:
-        rows = draw_all(split, meta.image_size)
+        rows = draw_rows(split, meta.image_size)
     else:
         recipe = Recipe(meta.image_size, meta.crop, meta.resize, source.formats, source.frame)
-        rows = decode_all(split, recipe, done, on_bad)
-    rows = progress(rows, f"{meta.source} {meta.split}", meta.num)
+        rows = decode_rows(split, recipe, done, on_bad)
+    rows = show_progress(rows, f"{meta.source} {meta.split}", meta.num)
     write_store(path, meta, rows, done)
     for change, num in done.changes.most_common():
         log.info("%s: %s pictures %s", meta.split, f"{num:,}", change)
@@ -43,7 +43,7 @@ def build(path: Path, meta: Meta, split: Split, source: Source, on_bad: str) -> 
         log.warning("%s: skipped %s: %s", meta.split, name, reason)
 
 
-def draw_all(split: Split, image_size: int) -> Iterator[Rows]:
+def draw_rows(split: Split, image_size: int) -> Iterator[Rows]:
     """Its pictures, CHUNK by CHUNK."""
     num = len(split.attributes)
     for first in range(0, num, CHUNK):
@@ -53,7 +53,7 @@ def draw_all(split: Split, image_size: int) -> Iterator[Rows]:
         yield Rows(images, split.attributes[rows], split.identity[rows])
 
 
-def decode_all(split: Split, recipe: Recipe, done: Report, on_bad: str) -> Iterator[Rows]:
+def decode_rows(split: Split, recipe: Recipe, done: InputReport, on_bad: str) -> Iterator[Rows]:
     """Its files, decoded by all cores, in order; bad ones are an error or noted in `done`."""
     num = len(split.attributes)
     broken: list[Exception] = []
@@ -63,11 +63,11 @@ def decode_all(split: Split, recipe: Recipe, done: Report, on_bad: str) -> Itera
             for first in range(0, num, TASK):
                 count = min(TASK, num - first)
                 if stream is None:
-                    pictures = [read(split, first + i) for i in range(count)]
+                    pictures = [read_picture(split, first + i) for i in range(count)]
                 else:
                     pictures = list(itertools.islice(stream, count))
                 names = split.names[first : first + len(pictures)]
-                yield joblib.delayed(work)(os.getpid(), recipe, pictures, names)
+                yield joblib.delayed(decode_in_worker)(os.getpid(), recipe, pictures, names)
         except Exception as error:  # Raised below: joblib asks for tasks in a thread of its own.
             broken.append(error)
 
@@ -110,17 +110,17 @@ def decode_all(split: Split, recipe: Recipe, done: Report, on_bad: str) -> Itera
         raise DataError(f"{split.names[first]}: {first} pictures came for {num} rows of labels.")
 
 
-def work(
+def decode_in_worker(
     parent: int, recipe: Recipe, pictures: list[Picture | DataError], names: Sequence[str]
 ) -> list[Done | DataError]:
-    """`follow`, in a process that ends with its `parent`."""
+    """`decode_pictures`, in a process that ends with its `parent`."""
     if os.getpid() != parent:
-        end_with(parent)
-    return follow(recipe, pictures, names)
+        end_with_parent(parent)
+    return decode_pictures(recipe, pictures, names)
 
 
 @functools.cache
-def end_with(parent: int) -> None:
+def end_with_parent(parent: int) -> None:
     """Lets this process end when its parent was killed: joblib's would wait for work forever."""
 
     def watch() -> None:
@@ -131,7 +131,7 @@ def end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def read(split: Split, index: int) -> Picture | DataError:
+def read_picture(split: Split, index: int) -> Picture | DataError:
     """Picture `index`, or why it cannot be read."""
     try:
         return split.read(index)
@@ -139,7 +139,7 @@ def read(split: Split, index: int) -> Picture | DataError:
         return error
 
 
-def progress(batches: Iterator[Rows], name: str, num: int) -> Iterator[Rows]:
+def show_progress(batches: Iterator[Rows], name: str, num: int) -> Iterator[Rows]:
     """Passes the batches on; shows a bar on a terminal and logs a line now and then elsewhere."""
     start = told = time.monotonic()
     done = 0

@@ -8,7 +8,7 @@ import pathlib
 import shutil
 import time
 
-from gan.data.store import FILES, lock, open_store, sync_folder
+from gan.data.store import FILES, open_store, sync_folder, wait_for_lock
 from gan.errors import DataError
 from gan.runtime import storage
 from gan.runtime.storage import Path
@@ -19,18 +19,18 @@ SOON = 60.0  # Seconds.
 ALL = (*FILES, "meta.json")
 
 
-def local_dir(name: str | None) -> pathlib.Path:
+def local_copies_folder(name: str | None) -> pathlib.Path:
     """Where the copies lie: the folder of that name, or one in the cache of this user."""
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     return pathlib.Path(name or f"{cache}/gan/local").expanduser()
 
 
-def is_whole(store: Path) -> bool:
+def is_whole_store(store: Path) -> bool:
     """Whether there is a store, with all its files."""
     return (store / "meta.json").exists()
 
 
-def download(store: Path, copy: pathlib.Path) -> None:
+def download_store(store: Path, copy: pathlib.Path) -> None:
     """Makes `copy` one of `store`; nothing to do where it is. Others on this host wait meanwhile.
 
     It is made aside, compared with its checksums, and renamed: what has the name `copy` is whole.
@@ -39,7 +39,7 @@ def download(store: Path, copy: pathlib.Path) -> None:
     meta = _read_soon(store / "meta.json")
     if _is_copy(copy, meta):
         return
-    with lock(copy.parent, "local_dir"):
+    with wait_for_lock(copy.parent, "local_dir"):
         if _is_copy(copy, meta):  # Another process has made it meanwhile.
             return
         aside = copy.with_name(f"{copy.name}.copying")
@@ -84,7 +84,7 @@ def _read_soon(path: Path) -> bytes:
             time.sleep(1)
 
 
-def upload(store: pathlib.Path, home: Path) -> None:
+def upload_store(store: pathlib.Path, home: Path) -> None:
     """Brings a store to a bucket. It is whole there with its last file, or not at all."""
     open_store(store, verify=True)
     log.info("Copying %s to %s.", store, home)

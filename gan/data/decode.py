@@ -79,7 +79,7 @@ class Done(NamedTuple):
     changes: tuple[str, ...]
 
 
-def follow(
+def decode_pictures(
     recipe: Recipe, pictures: Sequence[Picture | DataError], names: Sequence[str]
 ) -> list[Done | DataError]:
     """The recipe on each picture; its error where it is bad."""
@@ -87,14 +87,14 @@ def follow(
     for picture, name in zip(pictures, names, strict=True):
         try:
             results.append(
-                picture if isinstance(picture, DataError) else square(recipe, picture, name)
+                picture if isinstance(picture, DataError) else decode_picture(recipe, picture, name)
             )
         except DataError as error:
             results.append(error)
     return results
 
 
-def square(recipe: Recipe, picture: Picture, name: str) -> Done:
+def decode_picture(recipe: Recipe, picture: Picture, name: str) -> Done:
     """One picture, after the recipe. DataError, with its `name`, if it is bad."""
     changes: list[str] = []
     image = _open(recipe, picture, name, changes)

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from gan.data.decode import SQUASH, Recipe, square
+from gan.data.decode import SQUASH, Recipe, decode_picture
 from gan.data.readers.tfds_files import FORMATS, INFO, beginning, unfinished
 from gan.data.source import Source, Split
 from gan.errors import ConfigError, DataError, nearest
@@ -36,7 +36,7 @@ OFFICIAL = re.compile(r"\d{6}\.jpg$")
 CHUNK = 256  # Pictures at a time.
 
 
-def export(
+def export_tfds(
     source: Source, data_dir: Path, file_format: str = "tfrecord", on_bad: str = "error"
 ) -> Path:
     """Writes a source of files under `data_dir`, and returns the folder of the data set.
@@ -168,7 +168,7 @@ def _pictures(source: Source, split_name: str, split: Split) -> Iterator[bytes |
     def check(index: int, picture: bytes | None = None) -> bytes | DataError:
         try:
             picture = split.read(index) if picture is None else picture
-            square(recipe, picture, names[index])
+            decode_picture(recipe, picture, names[index])
         except DataError as error:
             return error
         return picture

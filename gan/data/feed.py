@@ -35,7 +35,7 @@ Span = tuple[int, int]  # Steps done before a call, and after it.
 
 
 @functools.lru_cache(maxsize=2)  # A batch may straddle two epochs.
-def order(seed: int, epoch: int, n: int) -> Int64[np.ndarray, "n"]:
+def epoch_order(seed: int, epoch: int, n: int) -> Int64[np.ndarray, "n"]:
     """The order of the `n` examples in an epoch, each once."""
     # NumPy promises that the raw stream of Philox stays as it is in all its versions; what
     # `Generator.permutation` makes of it may change.
@@ -45,21 +45,23 @@ def order(seed: int, epoch: int, n: int) -> Int64[np.ndarray, "n"]:
     return indices
 
 
-def indices(seed: int, step: int, batch: int, n: int) -> Int64[np.ndarray, "batch"]:
+def example_indices(seed: int, step: int, batch: int, n: int) -> Int64[np.ndarray, "batch"]:
     """The examples of the 0-based `step`: the next `batch` of all epochs one after another."""
     start, stop = step * batch, (step + 1) * batch
     epochs = range(start // n, (stop - 1) // n + 1)
-    return np.concatenate([order(seed, e, n)[max(start - e * n, 0) : stop - e * n] for e in epochs])
+    return np.concatenate(
+        [epoch_order(seed, e, n)[max(start - e * n, 0) : stop - e * n] for e in epochs]
+    )
 
 
-def length(most: int, every: Sequence[int]) -> int:
+def choose_steps_per_call(most: int, every: Sequence[int]) -> int:
     """Steps of a call, so that few end early: a divisor of all intervals if there is a fair one."""
     common = math.gcd(*every)
     divisor = max(d for d in range(1, most + 1) if common % d == 0)
     return divisor if 3 * divisor >= most else min(most, *every)
 
 
-def spans(start: int, stop: int, per_call: int, every: Sequence[int]) -> Iterator[Span]:
+def cut_into_calls(start: int, stop: int, per_call: int, every: Sequence[int]) -> Iterator[Span]:
     """Cuts the steps from `start` to `stop` into calls of `per_call` steps, or one where they end
     at a multiple of some `every` before that.
 
@@ -87,7 +89,7 @@ class Stream:
     def calls(self, start: int, stop: int, every: Sequence[int]) -> Iterator[tuple[int, Batch]]:
         """What each call of the step needs, and the number of steps done after it."""
         rows = self._parallel.rows(self._batch)
-        batches = stream(
+        batches = stream_batches(
             self._store, seed=self._seed, batch=self._batch, start=start, stop=stop, rows=rows
         )
         steps = range(start + 1, stop + 1)
@@ -98,7 +100,7 @@ class Stream:
         return self._parallel.compile(step)
 
 
-def stream(
+def stream_batches(
     store: Store, *, seed: int, batch: int, start: int, rows: slice, stop: int = 2**62
 ) -> Iterator[Batch]:
     """Batches of the 0-based steps from `start` to `stop`: the part `rows` of the `batch` examples.
@@ -109,7 +111,7 @@ def stream(
     n = len(store.images)
 
     def gather(step: np.int64) -> tuple[np.ndarray, np.ndarray]:
-        mine = indices(seed, int(step), batch, n)[rows]
+        mine = example_indices(seed, int(step), batch, n)[rows]
         return store.images[mine], store.attributes[mine]
 
     @tf.autograph.experimental.do_not_convert
@@ -143,7 +145,7 @@ class Resident:
         self._num, self._shape = len(store.images), store.images.shape[1:]
         # Flat: with 3 channels last, a TPU would pad each pixel to 128.
         self._data = tuple(
-            parallel.place(rows.reshape(self._num, -1), place_of(parallel, sharded))
+            parallel.place(rows.reshape(self._num, -1), choose_sharding(parallel, sharded))
             for rows in (store.images, store.attributes)
         )
 
@@ -152,10 +154,14 @@ class Resident:
         mine = self._parallel.rows(self._batch)
 
         def put(span: Span) -> tuple[int, Array]:
-            rows = [indices(self._seed, s, self._batch, self._num)[mine] for s in range(*span)]
+            rows = [
+                example_indices(self._seed, s, self._batch, self._num)[mine] for s in range(*span)
+            ]
             return span[1], self._parallel.put(np.stack(rows).astype(np.int32), axis=1)
 
-        return prefetch(spans(start, stop, length(self.per_call, every), every), put)
+        return prefetch(
+            cut_into_calls(start, stop, choose_steps_per_call(self.per_call, every), every), put
+        )
 
     def compile(self, step: Callable[[Any, Batch], tuple[Any, Any]]) -> Callable:
         """`step(state, batch)` as a call (state, what `calls` yields); it consumes its state."""
@@ -192,12 +198,12 @@ def compile_resident(
     return parallel.compile(call, 1, data)
 
 
-def place_of(parallel: Parallel, sharded: bool) -> NamedSharding:
+def choose_sharding(parallel: Parallel, sharded: bool) -> NamedSharding:
     """Where the rows of a resident store lie: all of them on each device, or a share."""
     return parallel.by_rows if sharded else parallel.replicated
 
 
-def choose(kind: str, size: int, free: int, parallel: Parallel) -> str:
+def choose_feed(kind: str, size: int, free: int, parallel: Parallel) -> str:
     """Which feed is meant, of a store of `size` bytes: "stream", "resident" or "sharded".
 
     `free` are the bytes free on a device. Raises ConfigError where "resident" cannot be.
@@ -218,7 +224,7 @@ def choose(kind: str, size: int, free: int, parallel: Parallel) -> str:
     return "stream"
 
 
-def most_steps(asked: int, parallel: Parallel) -> int:
+def most_steps_per_call(asked: int, parallel: Parallel) -> int:
     """Steps of a resident feed's call at most: as asked, or what is fast on these devices."""
     return asked or (1 if parallel.platform == "cpu" else STEPS_PER_CALL)
 
@@ -230,12 +236,15 @@ def open_feed(
 
     `batch` is the number of examples a step, over all devices.
     """
-    size, free = store.images.nbytes + store.attributes.nbytes, agree(store, free_memory())
-    chosen = choose(kind, size, free, parallel)
+    size, free = (
+        store.images.nbytes + store.attributes.nbytes,
+        agree_on_memory(store, free_memory()),
+    )
+    chosen = choose_feed(kind, size, free, parallel)
     if chosen == "stream":
         feed = Stream(store, parallel, seed=seed, batch=batch)
     else:
-        per_call = most_steps(steps_per_call, parallel)
+        per_call = most_steps_per_call(steps_per_call, parallel)
         options = dict(seed=seed, batch=batch, per_call=per_call)
         feed = Resident(store, parallel, **options, sharded=chosen == "sharded")
     feed.text += (
@@ -245,7 +254,7 @@ def open_feed(
     return feed
 
 
-def agree(store: Store, free: int) -> int:
+def agree_on_memory(store: Store, free: int) -> int:
     """The least `free` of all processes; DataError unless all prepared the same pictures."""
     said = [json.loads(text) for text in cluster.gather("store", json.dumps([store.digest, free]))]
     for process, (digest, _) in enumerate(said):

@@ -35,7 +35,7 @@ class Source:
     Made at every start, so it does only what the fingerprint needs; the rest waits in `splits`.
     """
 
-    name: str  # A key of `gan.data.prepare.SOURCES`.
+    name: str  # A key of `gan.data.registry.SOURCES`.
     found: str  # What lies there, in a line.
     fingerprint: str  # Hexadecimal; another one whenever any input is another.
     attribute_names: tuple[str, ...]
@@ -45,7 +45,7 @@ class Source:
     drawn: bool = False  # At any size, so nothing is cropped or resized.
 
 
-def match(
+def match_names(
     labels: str, labelled: Collection[str], pictures: str, there: Collection[str], on_bad: str
 ) -> tuple[list[str], list[tuple[str, str]]]:
     """The names that have a label and a picture, in the labels' order, and those left out, and why.

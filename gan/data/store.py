@@ -42,7 +42,7 @@ TEXT = {"newline": "", "encoding": "utf-8", "errors": "backslashreplace"}
 class Meta:
     """What the pictures are and how they were made."""
 
-    source: str  # Key of `gan.data.prepare.SOURCES`.
+    source: str  # Key of `gan.data.registry.SOURCES`.
     fingerprint: str  # Of the source: another one, other pictures.
     version: int  # Of the code that read and decoded them.
     split: str  # "train" | "validation" | "test"
@@ -64,7 +64,7 @@ class Rows(NamedTuple):
 
 
 @dataclasses.dataclass
-class Report:
+class InputReport:
     """What was done to the inputs, filled in while `Rows` are made."""
 
     skipped: list[tuple[str, str]] = dataclasses.field(default_factory=list)  # (name, reason)
@@ -111,7 +111,7 @@ def open_store(path: Path, verify: bool = False, remedy: str = "") -> Store:
         checksums = {file: document["sha256"][file] for file in ("meta", *FILES)}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise bad("meta.json", f"cannot be read ({error})") from error
-    if checksums["meta"] != checksum(meta):
+    if checksums["meta"] != meta_checksum(meta):
         raise bad("meta.json", "does not match its checksum")
     shapes = {
         "images.npy": (np.uint8, (meta.num, meta.image_size, meta.image_size, 3)),
@@ -129,7 +129,7 @@ def open_store(path: Path, verify: bool = False, remedy: str = "") -> Store:
             raise bad(file, f"{array.dtype} {[*array.shape]} should be {dtype.__name__} {[*shape]}")
         arrays[file.removesuffix(".npy")] = array
     if verify:
-        expected = header(shapes["images.npy"][1])
+        expected = images_header(shapes["images.npy"][1])
         with (path / "images.npy").open("rb") as file:
             if file.read(len(expected)) != expected:
                 raise bad("images.npy", "does not begin as it was written")
@@ -160,27 +160,29 @@ def damaged_blocks(images: UInt8[np.ndarray, "n s s 3"], checksums: list[str]) -
         return [block for block, ok in enumerate(pool.map(right, range(num))) if not ok]
 
 
-def write_store(path: Path, meta: Meta, rows: Iterable[Rows], report: Report | None = None) -> None:
-    """Writes a store; hold `lock(path.parent)` meanwhile.
+def write_store(
+    path: Path, meta: Meta, rows: Iterable[Rows], report: InputReport | None = None
+) -> None:
+    """Writes a store; hold `wait_for_lock(path.parent)` meanwhile.
 
     At most `meta.num` rows may come; how many did, and the `report` as it is then, is noted in the
     store. DataError if the disk is full. Whatever ends it early, nothing has the name `path` then.
     """
     side = meta.image_size
-    report = report or Report()
+    report = report or InputReport()
     needed = meta.num * (side * side * 3 + len(meta.attribute_names) + 4) + 2**16
     try:
         free = shutil.disk_usage(path.parent).free
         if free < needed:
-            raise disk_full(path, needed, free)
+            raise disk_full_error(path, needed, free)
         aside = path.with_name(path.name + ".unfinished")
         shutil.rmtree(aside, ignore_errors=True)  # Of a writer that died: the living hold the lock.
         aside.mkdir()
         # Written as a file, not through a map: on a full disk a map ends the process (SIGBUS).
-        with synced(aside / "images.npy") as file:
-            checksums = Checksums()
+        with synced_file(aside / "images.npy") as file:
+            checksums = BlockChecksums()
             labels = []
-            file.write(header((meta.num, side, side, 3)))
+            file.write(images_header((meta.num, side, side, 3)))
             for images, *others in rows:
                 if images.dtype != np.uint8 or images.shape[1:] != (side, side, 3):
                     raise DataError(
@@ -200,11 +202,11 @@ def write_store(path: Path, meta: Meta, rows: Iterable[Rows], report: Report | N
             if num > meta.num or num != checksums.num:
                 raise DataError(f"{path}: {checksums.num} pictures, {num} rows for {meta.num}.")
             file.seek(0)
-            file.write(header((num, side, side, 3)))  # As long as the first one.
+            file.write(images_header((num, side, side, 3)))  # As long as the first one.
         for name, arrays in zip(FILES[1:3], zip(*labels, strict=True), strict=True):
-            with synced(aside / name) as file:
+            with synced_file(aside / name) as file:
                 np.save(file, np.concatenate(arrays), allow_pickle=False)
-        with synced(aside / "skipped.csv", "w") as file:
+        with synced_file(aside / "skipped.csv", "w") as file:
             csv.writer(file).writerows([("name", "reason"), *report.skipped])
         meta = dataclasses.replace(
             meta, num=num, skipped=len(report.skipped), changes=dict(report.changes)
@@ -212,10 +214,10 @@ def write_store(path: Path, meta: Meta, rows: Iterable[Rows], report: Report | N
         document = {
             "format": FORMAT,
             "meta": dataclasses.asdict(meta),
-            "sha256": {"meta": checksum(meta), "images.npy": checksums.finish()}
+            "sha256": {"meta": meta_checksum(meta), "images.npy": checksums.finish()}
             | {name: file_checksum(aside / name) for name in FILES[1:]},
         }
-        with synced(aside / "meta.json", "w") as file:
+        with synced_file(aside / "meta.json", "w") as file:
             file.write(json.dumps(document))
         sync_folder(aside)
         aside.rename(path)
@@ -223,11 +225,11 @@ def write_store(path: Path, meta: Meta, rows: Iterable[Rows], report: Report | N
     except BaseException as error:
         shutil.rmtree(path.with_name(path.name + ".unfinished"), ignore_errors=True)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise disk_full(path, needed, shutil.disk_usage(path.parent).free) from error
+            raise disk_full_error(path, needed, shutil.disk_usage(path.parent).free) from error
         raise
 
 
-class Checksums:
+class BlockChecksums:
     """SHA-256 of each block of pictures, as they come."""
 
     def __init__(self) -> None:
@@ -257,7 +259,7 @@ class Checksums:
         self._block = hashlib.sha256()
 
 
-def header(shape: tuple[int, ...]) -> bytes:
+def images_header(shape: tuple[int, ...]) -> bytes:
     """The beginning of an `.npy` of uint8; as long for any number of rows."""
     file = io.BytesIO()
     fields = {"descr": "|u1", "fortran_order": False, "shape": shape}
@@ -266,7 +268,7 @@ def header(shape: tuple[int, ...]) -> bytes:
 
 
 @contextlib.contextmanager
-def lock(folder: Path, setting: str = "cache_dir") -> Iterator[None]:
+def wait_for_lock(folder: Path, setting: str = "cache_dir") -> Iterator[None]:
     """Makes `folder` and holds it against other processes; waits, and says so, if it is taken.
 
     Raises ConfigError, naming the `setting` that chose it, where it cannot be written or locked.
@@ -295,7 +297,7 @@ def lock(folder: Path, setting: str = "cache_dir") -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def synced(path: Path, mode: str = "wb") -> Iterator:
+def synced_file(path: Path, mode: str = "wb") -> Iterator:
     """A new file that is on the disk, not only in memory, when the block ends."""
     with path.open(mode, **TEXT if mode == "w" else {}) as file:
         yield file
@@ -312,7 +314,7 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def checksum(meta: Meta) -> str:
+def meta_checksum(meta: Meta) -> str:
     """SHA-256 of the values."""
     return hashlib.sha256(json.dumps(dataclasses.asdict(meta)).encode()).hexdigest()
 
@@ -323,7 +325,7 @@ def file_checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def disk_full(path: Path, needed: int, free: int) -> DataError:
+def disk_full_error(path: Path, needed: int, free: int) -> DataError:
     """The error that says how much room is missing and what helps."""
     return DataError(
         f"{path} needs {needed / 1e6:,.1f} MB, and {free / 1e6:,.1f} MB are free there. Make room, "

@@ -21,7 +21,7 @@ CELEBA = (
 )  # fmt: skip
 
 
-def table(stores: Mapping[str, Store]) -> str:
+def shares_table(stores: Mapping[str, Store]) -> str:
     """The share of each attribute in each split, and what looks wrong with it."""
     train = stores["train"]
     sizes = ", ".join(f"{len(store.images):,} {name}" for name, store in stores.items())
@@ -36,13 +36,13 @@ def table(stores: Mapping[str, Store]) -> str:
     lines.append(" " * width + "".join(f"{name:>12}" for name in stores))
     for column, name in enumerate(train.attribute_names[:MANY_ROWS]):
         values = "".join(f"{share[column]:10.2f} %" for share in shares.values())
-        lines.append(f"{name:<{width}}{values}{remark(train, column)}")
+        lines.append(f"{name:<{width}}{values}{attribute_remark(train, column)}")
     if len(train.attribute_names) > MANY_ROWS:
         lines.append(f"... and {len(train.attribute_names) - MANY_ROWS:,} more.")
     return "\n".join(lines)
 
 
-def remark(train: Store, column: int) -> str:
+def attribute_remark(train: Store, column: int) -> str:
     """What looks wrong with an attribute; "" if nothing does."""
     num, total = int(train.attributes[:, column].sum()), len(train.attributes)
     if num in (0, total):
@@ -59,7 +59,7 @@ def remark(train: Store, column: int) -> str:
     return ""
 
 
-def sheet(store: Store) -> np.ndarray:
+def contact_sheet(store: Store) -> np.ndarray:
     """Eight pictures that have it for each attribute, with its name; uint8 [height width 3]."""
     size = min(max(store.image_size, SMALLEST), LARGEST)
     names = store.attribute_names[:MANY_ROWS] or ("any",)
@@ -79,6 +79,6 @@ def sheet(store: Store) -> np.ndarray:
     return grid(np.concatenate(rows), FACES, labels)
 
 
-def write(path: Path, store: Store) -> None:
+def write_contact_sheet(path: Path, store: Store) -> None:
     """Writes the sheet."""
-    write_png(path, sheet(store))
+    write_png(path, contact_sheet(store))

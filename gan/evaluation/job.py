@@ -257,7 +257,7 @@ class Job:
         if key not in self._stores:
             self._stores[key] = prepare(run.config.data)
         stores = self._stores[key]
-        if not run.table.same_data(AttributeTable.of(stores["train"])):
+        if not run.table.same_data(AttributeTable.from_store(stores["train"])):
             raise ConfigError(
                 f"--workdir={folder} was trained on other data than config.data.path holds now: "
                 "its scores would not compare. Bring the old files back."

@@ -196,7 +196,7 @@ def fresh_faces(reals: Reals) -> Seen:
     index = np.arange(reals.num) * dataset.IMAGES_PER_IDENTITY
     padded = np.pad(index, (0, -len(index) % CHUNK), mode="edge")  # To compile once.
     size = reals.stores["train"].image_size
-    drawn = [dataset.draw(rendered.SEED, part, size) for part in padded.reshape(-1, CHUNK)]
+    drawn = [dataset.draw_faces(rendered.SEED, part, size) for part in padded.reshape(-1, CHUNK)]
     images = np.concatenate([np.asarray(face.image) for face in drawn])
     attributes = np.concatenate([np.asarray(face.attributes) for face in drawn])
     return reals.see(images[: reals.num], attributes[: reals.num])

@@ -15,7 +15,7 @@ import numpy as np
 import scipy.special
 from jaxtyping import Bool, Float64, Int, UInt8
 
-from gan.data.faces.dataset import ATTRIBUTES, IMAGES_PER_IDENTITY, UNDRAWN, describe, valid
+from gan.data.faces.dataset import ATTRIBUTES, IMAGES_PER_IDENTITY, UNDRAWN, describe_faces, valid
 from gan.errors import nearest
 
 Attributes = UInt8[np.ndarray, "_ 40"]  # 0 | 1, in the order of ATTRIBUTES.
@@ -54,7 +54,7 @@ def fresh_labels(num: int, seed: int = SEED) -> UInt8[np.ndarray, "_ 40"]:
     parts = []
     for start in range(0, num, CHUNK):  # All of one size, to compile once.
         index = jnp.arange(start, start + CHUNK) * IMAGES_PER_IDENTITY
-        parts.append(np.asarray(describe(seed, index).attributes)[: num - start])
+        parts.append(np.asarray(describe_faces(seed, index).attributes)[: num - start])
     return np.concatenate(parts)
 
 

@@ -20,8 +20,15 @@ from jax.sharding import Mesh
 from gan.config import Config, validate
 from gan.data.batch import Batch
 from gan.data.faces.sampling import ATTRIBUTES
-from gan.data.feed import choose, compile_resident, length, most_steps, place_of
-from gan.data.prepare import GROUPS, check_names, prepared_training_set
+from gan.data.feed import (
+    choose_feed,
+    choose_sharding,
+    choose_steps_per_call,
+    compile_resident,
+    most_steps_per_call,
+)
+from gan.data.prepare import prepared_training_set
+from gan.data.registry import GROUPS, check_choices
 from gan.errors import ConfigError, DataError
 from gan.model import flops
 from gan.model.step import abstract_state, build, train_step
@@ -160,14 +167,14 @@ def compile_step(config: Config, topology: Topology, devices: list[jax.Device]) 
 
     size = (pictures or 0) * (side * side * 3 + attributes)
     free = topology.chip.memory - _bytes(state)
-    kind = choose(config.data.feed, size, free, parallel) if pictures else "stream"
+    kind = choose_feed(config.data.feed, size, free, parallel) if pictures else "stream"
     if kind == "stream":
         call, arguments, steps = parallel.compile(step), (batch,), 1
         text = "stream" if pictures else "stream; resident data not counted, its size is not known"
     else:
         every = (config.log_every, config.sample_every, config.checkpoint_every)
-        steps = length(most_steps(config.steps_per_call, parallel), every)
-        place = place_of(parallel, kind == "sharded")
+        steps = choose_steps_per_call(most_steps_per_call(config.steps_per_call, parallel), every)
+        place = choose_sharding(parallel, kind == "sharded")
         shapes = (pictures, side * side * 3), (pictures, attributes)
         data = tuple(parallel.placed(shape, np.uint8, place) for shape in shapes)
         call = compile_resident(parallel, step, (side, side, 3), data)
@@ -203,7 +210,7 @@ def compile_step(config: Config, topology: Topology, devices: list[jax.Device]) 
 def training_set(config: Config) -> tuple[int | None, int]:
     """Pictures (None if nobody can tell yet) and attributes of the training set."""
     data = config.data
-    check_names(data)
+    check_choices(data)
     chosen = len((data.attributes or "").split(",")) if data.attributes else 0
     if data.source == "faces":
         return data.num_faces, chosen or len(ATTRIBUTES)

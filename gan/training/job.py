@@ -14,7 +14,7 @@ import numpy as np
 from gan.config import Config, validate
 from gan.data.attributes import AttributeTable
 from gan.data.batch import Batch
-from gan.data.feed import indices, open_feed
+from gan.data.feed import example_indices, open_feed
 from gan.data.prepare import prepare
 from gan.data.source import SPLITS
 from gan.data.store import Store
@@ -103,7 +103,7 @@ def loop(
         log.info("Nothing to do. To go on, raise config.steps above %d.", start)
         return state
     if start == 0 and cluster.first():
-        reals = store.images[indices(config.seed, 0, 64, len(store.images))]
+        reals = store.images[example_indices(config.seed, 0, 64, len(store.images))]
         with logs.tolerated(folder / "reals.png"):
             write_png(folder / "reals.png", grid(reals, 8))
 
@@ -303,7 +303,7 @@ class Stop:
 
 def remember(store: Store, folder: Path) -> AttributeTable:
     """Writes the training set's attributes to the workdir; refuses another set than before."""
-    table = AttributeTable.of(store)
+    table = AttributeTable.from_store(store)
     path = folder / "attributes.npz"
     if path.exists() and (folder / "checkpoints").exists():
         with contextlib.suppress(DataError):  # Damaged: written anew.

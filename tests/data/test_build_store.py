@@ -15,7 +15,7 @@ import numpy as np
 from gan.data import build
 from gan.data.decode import Recipe
 from gan.data.source import Split
-from gan.data.store import Report
+from gan.data.store import InputReport
 
 def read(index):
     time.sleep(0.02)
@@ -26,7 +26,7 @@ if __name__ == "__main__":
     split = Split(
         np.zeros((num, 1), np.uint8), np.zeros(num, np.int32), [str(i) for i in range(num)], read
     )
-    for _ in build_store.decode_all(split, Recipe(8, "square", "bicubic"), Report(), "error"):
+    for _ in build_store.decode_rows(split, Recipe(8, "square", "bicubic"), InputReport(), "error"):
         print("some", flush=True)
 """
 

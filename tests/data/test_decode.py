@@ -9,7 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from gan.data.decode import ANY_FORMAT, CROPS, RESIZES, SQUARE, Recipe, follow, square
+from gan.data.decode import (
+    ANY_FORMAT,
+    CROPS,
+    RESIZES,
+    SQUARE,
+    Recipe,
+    decode_picture,
+    decode_pictures,
+)
 from gan.errors import DataError
 
 BOXES = {  # top, left, bottom, right on frames of 218 x 178 and 109 x 89.
@@ -46,7 +54,7 @@ NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), d
 
 def done(data, **options):
     """Its colour in the middle, and the changes."""
-    image, changes = square(recipe(**options), data, "x")
+    image, changes = decode_picture(recipe(**options), data, "x")
     assert image.shape == (16, 16, 3)
     assert image.dtype == np.uint8
     return image[8, 8].tolist(), changes
@@ -54,7 +62,7 @@ def done(data, **options):
 
 def refused(data, name="dir/x.png", **options):
     with pytest.raises(DataError) as caught:
-        square(recipe(**options), data, name)
+        decode_picture(recipe(**options), data, name)
     assert name in str(caught.value)
     return str(caught.value)
 
@@ -72,7 +80,7 @@ def test_pixels_come_from_where_the_box_says(crop, frame):
     top, left, bottom, right = BOXES[crop][FRAMES.index(frame)]
     pixels = gradient(*frame)
     side = bottom - top
-    image, changes = square(
+    image, changes = decode_picture(
         recipe(side, crop, frame=frame, formats=("PNG",)), encode(Image.fromarray(pixels)), "x"
     )
     assert right - left == side
@@ -83,13 +91,13 @@ def test_pixels_come_from_where_the_box_says(crop, frame):
 @pytest.mark.parametrize(("shape", "top", "left"), [((9, 4), 2, 0), ((4, 9), 0, 2), ((7, 7), 0, 0)])
 def test_square_is_the_largest_in_the_middle(shape, top, left):
     side = min(shape)
-    image, changes = square(recipe(side), gradient(*shape), "x")
+    image, changes = decode_picture(recipe(side), gradient(*shape), "x")
     np.testing.assert_array_equal(image, gradient(*shape)[top : top + side, left : left + side])
     assert changes == (("cut to a square",) if shape[0] != shape[1] else ())
 
 
 def test_squash_takes_all_of_the_picture():
-    image, _ = square(recipe(16, "squash", "area"), gradient(64, 160), "x")
+    image, _ = decode_picture(recipe(16, "squash", "area"), gradient(64, 160), "x")
     np.testing.assert_allclose(image[0, :, 0], np.arange(16) * 10 + 4.5, atol=0.5)
     np.testing.assert_allclose(image[:, 0, 1], np.arange(16) * 4 + 1.5, atol=0.5)
 
@@ -98,7 +106,7 @@ def test_squash_takes_all_of_the_picture():
 def test_resizing_is_antialiased(resize):
     board = np.zeros((128, 128, 3), np.uint8)
     board[::2, ::2] = board[1::2, 1::2] = 255
-    image, _ = square(recipe(resize=resize), board, "x")
+    image, _ = decode_picture(recipe(resize=resize), board, "x")
     inside = image[2:-2, 2:-2]
     assert inside.min() >= 126
     assert inside.max() <= 129
@@ -106,7 +114,7 @@ def test_resizing_is_antialiased(resize):
 
 def test_area_is_the_mean_of_the_pixels():
     pixels = np.asarray(NOISE)
-    image, _ = square(recipe(resize="area"), pixels, "x")
+    image, _ = decode_picture(recipe(resize="area"), pixels, "x")
     mean = pixels.reshape(16, 2, 16, 2, 3).mean(axis=(1, 3))
     np.testing.assert_allclose(image, mean, atol=1)
 
@@ -184,7 +192,7 @@ def test_pictures_are_turned_upright(orientation, kind):
     exif = Image.Exif()
     exif[0x0112] = orientation
     exact = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}.get(kind, {})
-    image, changes = square(recipe(), encode(stored, kind, exif=exif, **exact), "x")
+    image, changes = decode_picture(recipe(), encode(stored, kind, exif=exif, **exact), "x")
     pixels = np.asarray(Image.open(io.BytesIO(encode(stored, kind, **exact))).convert("RGB"))
     upright = {
         1: pixels,
@@ -196,7 +204,7 @@ def test_pictures_are_turned_upright(orientation, kind):
         7: pixels[::-1, ::-1].swapaxes(0, 1),
         8: pixels[:, ::-1].swapaxes(0, 1),
     }[orientation]
-    expected, _ = square(recipe(), np.ascontiguousarray(upright), "x")
+    expected, _ = decode_picture(recipe(), np.ascontiguousarray(upright), "x")
     np.testing.assert_allclose(image.astype(int), expected.astype(int), atol=1)
     assert changes == (("turned upright (EXIF)",) if orientation > 1 else ())
 
@@ -293,11 +301,11 @@ def test_other_frames_than_the_sets_are_refused():
 def test_errors_stay_in_their_place():
     known = DataError("known before")
     pictures = [PNG, known, b"", np.zeros((4, 4, 3), np.uint8)]
-    results = follow(recipe(), pictures, ["a", "b", "c", "d"])
+    results = decode_pictures(recipe(), pictures, ["a", "b", "c", "d"])
     assert [isinstance(result, DataError) for result in results] == [False, True, True, False]
     assert results[1] is known
     assert str(results[2]).startswith("c ")
-    np.testing.assert_array_equal(results[0].image, square(recipe(), PNG, "a").image)
+    np.testing.assert_array_equal(results[0].image, decode_picture(recipe(), PNG, "a").image)
 
 
 @settings(max_examples=400, deadline=None, derandomize=True, database=None)
@@ -314,7 +322,7 @@ def test_any_bytes_are_a_picture_or_refused(data, edits, end, strict):
         data[position : position + len(new)] = new
     try:
         options = {"formats": ("JPEG",)} if strict else {}
-        image, _ = square(recipe(**options), bytes(data[:end]), "x")
+        image, _ = decode_picture(recipe(**options), bytes(data[:end]), "x")
     except DataError as error:
         assert str(error).startswith("x")  # noqa: PT017
     else:

@@ -8,7 +8,7 @@ from helpers.small_tfds import FRAME, NUMS, encoded, make_source, table
 from tensorflow_datasets.core import hashing
 
 from gan.config import Data
-from gan.data.export_tfds import export
+from gan.data.export_tfds import export_tfds
 from gan.data.readers import celeba_tfds, tfds_files
 from gan.data.readers.celeba_official import ATTRIBUTES
 from gan.errors import ConfigError, DataError
@@ -21,10 +21,10 @@ pytestmark = pytest.mark.usefixtures("no_network")
 @pytest.mark.parametrize("file_format", tfds_files.FORMATS)
 def test_a_round_trip_changes_nothing(tmp_path, file_format, streamed, known):
     source = make_source(streamed=streamed, known=known)
-    folder = export(source, tmp_path, file_format)
+    folder = export_tfds(source, tmp_path, file_format)
     assert folder == tmp_path / "celeb_a/2.1.0"
     assert sorted(tmp_path.rglob("*incomplete*")) == []
-    back = celeba_tfds.source(Data(path=str(tmp_path)))
+    back = celeba_tfds.open_source(Data(path=str(tmp_path)))
     assert back.attribute_names == ATTRIBUTES
     assert (back.frame, back.formats) == (FRAME, ("JPEG",))
     assert list(back.splits) == list(NUMS)
@@ -35,7 +35,7 @@ def test_a_round_trip_changes_nothing(tmp_path, file_format, streamed, known):
 
 @pytest.mark.parametrize("file_format", tfds_files.FORMATS)
 def test_other_programs_read_it(tmp_path, file_format):
-    folder = export(make_source(), tmp_path, file_format)
+    folder = export_tfds(make_source(), tmp_path, file_format)
     builder = tfds.builder_from_directory(folder)
     assert builder.info.full_name == "celeb_a/2.1.0"
     assert {name: split.num_examples for name, split in builder.info.splits.items()} == NUMS
@@ -54,15 +54,15 @@ def test_other_programs_read_it(tmp_path, file_format):
 
 
 def test_records_are_in_the_order_of_the_official_data_set(tmp_path):
-    folder = export(make_source(), tmp_path)
-    back = celeba_tfds.source(Data(path=str(folder)))
+    folder = export_tfds(make_source(), tmp_path)
+    back = celeba_tfds.open_source(Data(path=str(folder)))
     hasher = hashing.Hasher("train")
     rows = sorted(range(1, 10), key=lambda i: hasher.hash_key(f"{i:06d}.jpg"))
     assert back.splits["train"]().identity.tolist() == [100 + i for i in rows]
 
 
 def test_two_exports_have_the_same_bytes(tmp_path):
-    folders = [export(make_source(), tmp_path / name) for name in ("a", "b")]
+    folders = [export_tfds(make_source(), tmp_path / name) for name in ("a", "b")]
     files = [{path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders]
     assert files[0] == files[1]
 
@@ -78,7 +78,7 @@ def test_own_pictures_of_any_size_and_format(tmp_path):
         formats=("JPEG", "PNG", "WEBP"),
         frame=None,
     )
-    folder = export(source, tmp_path)
+    folder = export_tfds(source, tmp_path)
     assert folder == tmp_path / "folder/1.0.0"
     builder = tfds.builder_from_directory(folder)
     assert set(builder.info.features) == {"image", "attributes"}
@@ -103,24 +103,24 @@ def test_a_bad_picture_stops_it_or_is_left_out(tmp_path, damage, fragment, caplo
     bad = {5: damage(encoded(5))}
     source = make_source(picture=lambda i: bad.get(i) or encoded(i))
     with pytest.raises(DataError, match="000005.jpg") as caught:
-        export(source, tmp_path)
+        export_tfds(source, tmp_path)
     assert fragment in str(caught.value)
     assert [path.name for path in tmp_path.rglob("*")] == ["celeb_a"]
     with caplog.at_level(logging.INFO, "gan"):
-        folder = export(source, tmp_path, on_bad="skip")
+        folder = export_tfds(source, tmp_path, on_bad="skip")
     assert "000005.jpg" in caplog.text
     assert "8 train" in caplog.text
     assert json.loads((folder / "metadata.json").read_bytes())["left_out"] == 1
-    train = celeba_tfds.source(Data(path=str(tmp_path))).splits["train"]()
+    train = celeba_tfds.open_source(Data(path=str(tmp_path))).splits["train"]()
     assert sorted(train.identity.tolist()) == [101, 102, 103, 104, 106, 107, 108, 109]
 
 
 def test_what_lacks_pictures_is_refused_unless_they_may_be_left_out(tmp_path):
     source = make_source(picture=lambda i: b"" if i == 5 else encoded(i))
-    folder = export(source, tmp_path, on_bad="skip")
-    assert export(source, tmp_path, on_bad="skip") == folder
+    folder = export_tfds(source, tmp_path, on_bad="skip")
+    assert export_tfds(source, tmp_path, on_bad="skip") == folder
     with pytest.raises(DataError, match=r"1 pictures were left out.*delete the folder") as caught:
-        export(source, tmp_path)
+        export_tfds(source, tmp_path)
     assert "--config.data.on_bad=skip" in str(caught.value)
 
 
@@ -132,7 +132,7 @@ def tmpfs(make_disk):
 @pytest.mark.parametrize("file_format", tfds_files.FORMATS)
 def test_a_full_disk_is_said_with_the_room_there(tmpfs, file_format):
     with pytest.raises(DataError, match=r"No space left.*0\.1 MB are free there.*--out=FOLDER"):
-        export(make_source(), tmpfs, file_format)
+        export_tfds(make_source(), tmpfs, file_format)
     assert [path.name for path in tmpfs.rglob("*")] == ["celeb_a"]
 
 
@@ -145,47 +145,47 @@ def test_whatever_fails_in_writing_is_an_error_of_ours(tmp_path, error, monkeypa
 
     monkeypatch.setattr(tfds.core.GeneratorBasedBuilder, "download_and_prepare", fail)
     with pytest.raises(DataError, match=f"cannot be written .{error}.*MB are free there"):
-        export(make_source(), tmp_path)
+        export_tfds(make_source(), tmp_path)
 
 
 def test_what_is_there_is_kept(tmp_path, caplog):
     source = make_source()
-    folder = export(source, tmp_path)
+    folder = export_tfds(source, tmp_path)
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     with caplog.at_level(logging.INFO, "gan"):
-        assert export(source, tmp_path) == folder
+        assert export_tfds(source, tmp_path) == folder
     assert "already" in caplog.text
     with pytest.raises(ConfigError, match=r"another source.*another folder"):
-        export(dataclasses.replace(source, fingerprint="cd34"), tmp_path)
+        export_tfds(dataclasses.replace(source, fingerprint="cd34"), tmp_path)
     with pytest.raises(ConfigError, match="in the format 'tfrecord'"):
-        export(source, tmp_path, "array_record")
+        export_tfds(source, tmp_path, "array_record")
     (folder / "metadata.json").unlink()
     with pytest.raises(ConfigError, match="holds another data set already"):
-        export(source, tmp_path)
+        export_tfds(source, tmp_path)
     (folder / "metadata.json").write_text("[]")
     with pytest.raises(ConfigError, match="holds another data set already"):
-        export(source, tmp_path)
+        export_tfds(source, tmp_path)
     before.pop(folder / "metadata.json")
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
 def test_after_a_kill_it_works_and_says_what_was_left(tmp_path, caplog):
     (tmp_path / "celeb_a/incomplete.ABCDEF_2.1.0").mkdir(parents=True)
-    export(make_source(), tmp_path)
+    export_tfds(make_source(), tmp_path)
     assert "incomplete.ABCDEF_2.1.0" in caplog.text
     assert celeba_tfds.recognise(tmp_path)
 
 
 def test_wrong_settings(tmp_path):
     with pytest.raises(ConfigError, match=r"'arrayrecord'.*Did you mean 'array_record'"):
-        export(make_source(), tmp_path, "arrayrecord")
+        export_tfds(make_source(), tmp_path, "arrayrecord")
     with pytest.raises(ConfigError, match="no picture files"):
-        export(dataclasses.replace(make_source(), formats=()), tmp_path)
+        export_tfds(dataclasses.replace(make_source(), formats=()), tmp_path)
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ConfigError, match="give another folder"):
-        export(make_source(), tmp_path / "file")
+        export_tfds(make_source(), tmp_path / "file")
 
 
 def test_it_prints_nothing(tmp_path, capfd):
-    export(make_source(), tmp_path)
+    export_tfds(make_source(), tmp_path)
     assert "Downloading" not in "".join(capfd.readouterr())

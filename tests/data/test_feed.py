@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from gan.data import feed
 from gan.data.batch import Batch
-from gan.data.feed import Resident, Stream, open_feed, spans
+from gan.data.feed import Resident, Stream, cut_into_calls, open_feed
 from gan.data.store import Meta, Rows, open_store, write_store
 from gan.errors import ConfigError, DataError
 from gan.runtime.parallel import AXIS, Parallel
@@ -57,41 +57,41 @@ def same(first, second):
 @pytest.mark.parametrize(("n", "batch"), [(12, 4), (13, 4), (5, 8), (3, 10), (7, 7), (1, 3)])
 def test_every_epoch_visits_each_example_once(n, batch):
     steps = 5 * n
-    seen = np.concatenate([feed.indices(0, step, batch, n) for step in range(steps)])
+    seen = np.concatenate([feed.example_indices(0, step, batch, n) for step in range(steps)])
     assert len(seen) == steps * batch
     for epoch in range(len(seen) // n):
         np.testing.assert_array_equal(np.sort(seen[epoch * n : (epoch + 1) * n]), np.arange(n))
 
 
 def test_epochs_and_seeds_have_orders_of_their_own():
-    orders = {tuple(feed.order(seed, epoch, 50)) for seed in range(4) for epoch in range(4)}
+    orders = {tuple(feed.epoch_order(seed, epoch, 50)) for seed in range(4) for epoch in range(4)}
     assert len(orders) == 16
 
 
 def test_indices_do_not_depend_on_what_was_asked_before():
     steps = np.random.default_rng(0).permutation(40)
-    asked = {step: feed.indices(3, int(step), 6, 17) for step in steps}
-    feed.order.cache_clear()
+    asked = {step: feed.example_indices(3, int(step), 6, 17) for step in steps}
+    feed.epoch_order.cache_clear()
     for step in range(40):
-        np.testing.assert_array_equal(feed.indices(3, step, 6, 17), asked[step])
+        np.testing.assert_array_equal(feed.example_indices(3, step, 6, 17), asked[step])
 
 
 def test_the_order_is_the_one_of_all_versions():
     # A change here changes which example comes at which step of every run that is resumed.
-    assert feed.order(0, 0, 8).tolist() == [0, 2, 1, 5, 4, 3, 6, 7]
-    assert feed.indices(1, 10**9, 4, 1000).tolist() == [691, 88, 274, 286]
+    assert feed.epoch_order(0, 0, 8).tolist() == [0, 2, 1, 5, 4, 3, 6, 7]
+    assert feed.example_indices(1, 10**9, 4, 1000).tolist() == [691, 88, 274, 286]
 
 
 def test_the_order_is_shared_and_so_cannot_be_changed():
     with pytest.raises(ValueError, match="read-only"):
-        feed.order(0, 0, 8)[0] = 1
+        feed.epoch_order(0, 0, 8)[0] = 1
 
 
 @pytest.mark.parametrize("start", [0, 1, 5])
 def test_a_stream_has_the_rows_of_its_steps(store, start):
-    stream = feed.stream(store, seed=1, batch=6, start=start, rows=slice(0, 6))
+    stream = feed.stream_batches(store, seed=1, batch=6, start=start, rows=slice(0, 6))
     for step, batch in enumerate(take(stream, 8), start):
-        rows = feed.indices(1, step, 6, NUM)
+        rows = feed.example_indices(1, step, 6, NUM)
         np.testing.assert_array_equal(batch.image, store.images[rows])
         np.testing.assert_array_equal(batch.attributes, store.attributes[rows])
         assert batch.image.dtype == batch.attributes.dtype == np.uint8
@@ -99,7 +99,7 @@ def test_a_stream_has_the_rows_of_its_steps(store, start):
 
 def test_shares_of_the_processes_make_up_the_batch(store):
     def share(rows):
-        return take(feed.stream(store, seed=2, batch=6, start=3, rows=rows), 5)
+        return take(feed.stream_batches(store, seed=2, batch=6, start=3, rows=rows), 5)
 
     shares = [share(slice(0, 2)), share(slice(2, 4)), share(slice(4, 6))]
     joined = [
@@ -115,8 +115,8 @@ from pathlib import Path
 from gan.data import feed
 from gan.data.store import open_store
 store = open_store(Path({str(write(tmp_path / "train"))!r}))
-stream = feed.stream(store, seed=0, batch=6, start=0, rows=slice(0, 6))
-dropped = feed.stream(store, seed=0, batch=6, start=0, rows=slice(0, 6))
+stream = feed.stream_batches(store, seed=0, batch=6, start=0, rows=slice(0, 6))
+dropped = feed.stream_batches(store, seed=0, batch=6, start=0, rows=slice(0, 6))
 next(stream), next(dropped)
 del dropped
 """
@@ -178,7 +178,7 @@ def test_all_feeds_bring_the_rows_of_the_step(store, kind, mode, devices):
         sharded = kind == "sharded"
         source = Resident(store, parallel, **options, per_call=per_call, sharded=sharded)
     batches, done = run(source, parallel, 3, 17)
-    rows = np.stack([feed.indices(5, step, BATCH, NUM) for step in range(3, 17)])
+    rows = np.stack([feed.example_indices(5, step, BATCH, NUM) for step in range(3, 17)])
     np.testing.assert_array_equal(batches.image, store.images[rows])
     np.testing.assert_array_equal(batches.attributes, store.attributes[rows])
     assert done == ([4, 8, 9, 10, 11, 12, 16, 17] if "4" in kind else list(range(4, 18)))
@@ -207,7 +207,7 @@ def test_on_cpu_a_resident_store_is_the_map_itself(store):
     ("per_call", "every"), [(1, (3,)), (4, (10, 6)), (25, (100, 7)), (5, (5,))]
 )
 def test_spans_are_whole_and_end_where_something_happens(per_call, every):
-    pieces = list(spans(0, 211, per_call, every))
+    pieces = list(cut_into_calls(0, 211, per_call, every))
     assert [step for piece in pieces for step in range(*piece)] == list(range(211))
     assert {stop - start for start, stop in pieces} <= {1, per_call}
     ends = {stop for _, stop in pieces}
@@ -215,9 +215,9 @@ def test_spans_are_whole_and_end_where_something_happens(per_call, every):
 
 
 def test_spans_of_a_resumed_run_are_those_it_would_have_had():
-    pieces = list(spans(0, 200, 8, (30, 50)))
+    pieces = list(cut_into_calls(0, 200, 8, (30, 50)))
     for start, _ in pieces:
-        assert list(spans(start, 200, 8, (30, 50))) == [p for p in pieces if p[0] >= start]
+        assert list(cut_into_calls(start, 200, 8, (30, 50))) == [p for p in pieces if p[0] >= start]
 
 
 def test_a_call_is_never_longer_than_the_shortest_interval(store):
@@ -238,7 +238,7 @@ def test_a_call_is_never_longer_than_the_shortest_interval(store):
     ],
 )
 def test_few_calls_end_early(most, every, steps):
-    assert feed.length(most, every) == steps
+    assert feed.choose_steps_per_call(most, every) == steps
 
 
 @pytest.mark.parametrize(
@@ -271,11 +271,11 @@ def test_what_is_asked_for_is_done(store, monkeypatch):
 
 def test_processes_with_other_pictures_are_stopped(store, monkeypatch):
     monkeypatch.setattr(feed.cluster, "gather", lambda _, text: [text, text.replace("100", "99")])
-    assert feed.agree(store, 100) == 99
+    assert feed.agree_on_memory(store, 100) == 99
     other = lambda _, text: [text, text.replace(store.digest, "0" * 64)]  # noqa: E731
     monkeypatch.setattr(feed.cluster, "gather", other)
     with pytest.raises(DataError, match="process 1 has prepared other pictures than process 0"):
-        feed.agree(store, 100)
+        feed.agree_on_memory(store, 100)
 
 
 def test_there_is_memory():
@@ -320,7 +320,7 @@ def test_two_processes_bring_what_one_does(store, tmp_path):
         for i in range(2)
     ]
     assert [process.wait(120) for process in processes] == [0, 0]
-    rows = np.stack([feed.indices(5, step, BATCH, NUM) for step in range(3, 10)])
+    rows = np.stack([feed.example_indices(5, step, BATCH, NUM) for step in range(3, 10)])
     for i in range(2):
         with np.load(tmp_path / f"{i}.npz") as results:
             for kind in ("stream", "resident"):

@@ -14,9 +14,9 @@ from PIL import Image
 
 from gan.config import Data
 from gan.data import build_store
-from gan.data import prepare as prepare_module
 from gan.data.faces import dataset
-from gan.data.prepare import Reader, prepare
+from gan.data.prepare import prepare
+from gan.data.registry import SOURCES, Reader
 from gan.data.source import Source, Split
 from gan.errors import ConfigError, DataError
 
@@ -73,7 +73,7 @@ def use(monkeypatch, tmp_path):
     """Registers a source as "fake" and returns how to prepare it."""
 
     def register(source, **options):
-        monkeypatch.setitem(prepare_module.SOURCES, "fake", Reader(source))
+        monkeypatch.setitem(SOURCES, "fake", Reader(source))
         data = Data(source="fake", cache_dir=str(tmp_path / "cache"), image_size=8, **options)
         return lambda **more: prepare(dataclasses.replace(data, **more))
 
@@ -273,9 +273,9 @@ def test_rendered_faces_are_those_of_the_indices(monkeypatch, tmp_path):
             image=jnp.broadcast_to(colour[:, None, None, :], shape).astype(jnp.uint8)
         )
 
-    monkeypatch.setattr(dataset, "describe", describe)
-    monkeypatch.setattr(dataset, "draw", draw)
-    monkeypatch.setattr(dataset, "Labels", SimpleNamespace)
+    monkeypatch.setattr(dataset, "describe_faces", describe)
+    monkeypatch.setattr(dataset, "draw_faces", draw)
+    monkeypatch.setattr(dataset, "FaceLabels", SimpleNamespace)
     data = Data(source="faces", cache_dir=str(tmp_path), image_size=2, num_faces=300)
     stores = prepare(data)
     assert stores["train"].attribute_names == dataset.ATTRIBUTES

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from gan.data.source import HELD_OUT, SPLITS, hash_splits, match
+from gan.data.source import HELD_OUT, SPLITS, hash_splits, match_names
 from gan.errors import DataError
 
 
 def test_what_agrees_is_matched_in_the_labels_order():
-    names, left_out = match("labels", ["b", "a", "c"], "pictures", {"a", "b", "c"}, "error")
+    names, left_out = match_names("labels", ["b", "a", "c"], "pictures", {"a", "b", "c"}, "error")
     assert names == ["b", "a", "c"]
     assert left_out == []
 
@@ -21,13 +21,13 @@ def test_what_agrees_is_matched_in_the_labels_order():
 )
 def test_what_does_not_agree_is_named(labelled, there, fragments):
     with pytest.raises(DataError) as caught:
-        match("labels", labelled, "pictures", there, "error")
+        match_names("labels", labelled, "pictures", there, "error")
     for fragment in fragments:
         assert fragment in str(caught.value)
 
 
 def test_skip_leaves_both_kinds_out_and_says_why():
-    names, left_out = match("labels", ["c", "b", "a"], "pictures", ["a", "c", "d"], "skip")
+    names, left_out = match_names("labels", ["c", "b", "a"], "pictures", ["a", "c", "d"], "skip")
     assert names == ["c", "a"]
     assert left_out == [("b", "no picture"), ("d", "no row of labels")]
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from gan.data import store as store_module
-from gan.data.store import Meta, Report, Rows, lock, open_store, write_store
+from gan.data.store import InputReport, Meta, Rows, open_store, wait_for_lock, write_store
 from gan.errors import ConfigError, DataError
 
 NUM, SIZE = 7, 4
@@ -171,7 +171,7 @@ def test_more_pictures_than_said_are_refused(tmp_path):
 
 
 def test_what_was_left_out_and_done_is_noted(tmp_path):
-    report = Report(skipped=[("a,b.jpg", 'not "a" picture')])
+    report = InputReport(skipped=[("a,b.jpg", 'not "a" picture')])
 
     def batches():
         yield rows(0, 3)
@@ -193,7 +193,7 @@ def test_nothing_left_is_refused(tmp_path):
     with pytest.raises(
         DataError, match=r"'train' of source 'test' has no pictures; 1 were skipped"
     ):
-        write(tmp_path / "train", iter([]), report=Report(skipped=[("a", "b")]))
+        write(tmp_path / "train", iter([]), report=InputReport(skipped=[("a", "b")]))
 
 
 @pytest.mark.parametrize("sizes", [(5, 5, 5), (1, 7, 7), (4, 4), (3,), (13,)])
@@ -231,8 +231,8 @@ def test_lock_lets_one_in_at_a_time(tmp_path):
     script = """
 import sys
 from pathlib import Path
-from gan.data.store import lock
-with lock(Path("set")):
+from gan.data.store import wait_for_lock
+with wait_for_lock(Path("set")):
     print("in", flush=True)
     sys.stdin.read()
 """
@@ -248,11 +248,11 @@ with lock(Path("set")):
         with (tmp_path / "set" / ".lock").open("wb") as file, pytest.raises(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         other.kill()  # The kernel lets go for it.
-    with lock(tmp_path / "set"):
+    with wait_for_lock(tmp_path / "set"):
         pass
 
 
 def test_unwritable_cache_is_a_config_error(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match=r"cache_dir"), lock(tmp_path / "file" / "set"):
+    with pytest.raises(ConfigError, match=r"cache_dir"), wait_for_lock(tmp_path / "file" / "set"):
         pass

@@ -39,7 +39,7 @@ def test_shares_stand_beside_each_other():
         np.arange(200)[:, None] % 4 == 0, ["Hat"], identity=np.arange(200, dtype=np.int32) // 2
     )
     other = store(np.ones((10, 1)), ["Hat"])
-    text = summary.table({"train": train, "test": other})
+    text = summary.shares_table({"train": train, "test": other})
     assert "200 train, 10 test; people: 100." in text
     assert "0.25 of the attributes on average" in text
     assert line(text, "Hat").split() == ["Hat", "25.00", "%", "100.00", "%"]
@@ -48,7 +48,7 @@ def test_shares_stand_beside_each_other():
 def test_what_looks_wrong_is_said():
     columns = np.zeros((400, 4), np.uint8)
     columns[:3, 1] = columns[3:, 2] = columns[:200, 3] = 1
-    text = summary.table({"train": store(columns, ["none", "few", "most", "half"])})
+    text = summary.shares_table({"train": store(columns, ["none", "few", "most", "half"])})
     assert "the same in all" in line(text, "none")
     assert "only 3 pictures with" in line(text, "few")
     assert "only 3 pictures without" in line(text, "most")
@@ -59,16 +59,18 @@ def test_what_looks_wrong_is_said():
 def test_labels_that_are_turned_round_are_seen(turned):
     generator = np.random.default_rng(0)
     labels = generator.random((2000, 40)) < np.array(summary.CELEBA) / 100
-    text = summary.table({"train": store(labels ^ turned, ATTRIBUTES)})
+    text = summary.shares_table({"train": store(labels ^ turned, ATTRIBUTES)})
     asked = "turned round?" in line(text, "Eyeglasses")
     assert asked == turned
     assert ("turned round?" in text) == turned
-    other = summary.table({"train": store(labels ^ turned, [f"mine_{i}" for i in range(40)])})
+    other = summary.shares_table(
+        {"train": store(labels ^ turned, [f"mine_{i}" for i in range(40)])}
+    )
     assert "turned round?" not in other
 
 
 def test_no_attributes_are_no_table():
-    text = summary.table({"train": store(np.zeros((5, 0)), [])})
+    text = summary.shares_table({"train": store(np.zeros((5, 0)), [])})
     assert text.endswith("No attributes: training is unconditional.")
 
 
@@ -78,7 +80,7 @@ def test_each_row_shows_those_that_have_it(size):
     images = np.empty((num, size, size, 3), np.uint8)
     images[:] = np.arange(num, dtype=np.uint8)[:, None, None, None]
     labels = np.stack([np.arange(num) >= 30, np.arange(num) == 7, np.zeros(num)], axis=1)
-    sheet = summary.sheet(store(labels, ["late", "seventh", "nobody"], images))
+    sheet = summary.contact_sheet(store(labels, ["late", "seventh", "nobody"], images))
     side = sheet.shape[0] // 3
     assert side == min(max(size, 48), 96)
     faces = sheet[side // 2 :: side, -8 * side + side // 2 :: side, 0]
@@ -89,4 +91,4 @@ def test_each_row_shows_those_that_have_it(size):
 
 def test_without_attributes_the_sheet_shows_some():
     images = np.full((3, 64, 64, 3), 9, np.uint8)
-    assert (summary.sheet(store(np.zeros((3, 0)), [], images)) == 9).any()
+    assert (summary.contact_sheet(store(np.zeros((3, 0)), [], images)) == 9).any()

@@ -45,7 +45,7 @@ def without(sample: np.ndarray, *names: str) -> np.ndarray:
 def test_fresh_labels_are_those_of_faces_of_different_people():
     chunk, start = rendered.CHUNK, rendered.CHUNK - 10
     index = np.arange(start, start + chunk) * dataset.IMAGES_PER_IDENTITY
-    known = dataset.describe(3, jnp.asarray(index))
+    known = dataset.describe_faces(3, jnp.asarray(index))
     np.testing.assert_array_equal(fresh_labels(chunk + 7, seed=3)[start:], known.attributes[:17])
     assert len(np.unique(known.identity)) == chunk
     with pytest.raises(ValueError, match="num is 0: 1 or more"):

@@ -305,18 +305,18 @@ def home(faces_cache):
 
 
 def test_a_copy_is_equal_and_made_once(home, tmp_path, monkeypatch):
-    copies.download(home, tmp_path / "copy")
+    copies.download_store(home, tmp_path / "copy")
     for file in copies.ALL:
         assert (tmp_path / "copy" / file).read_bytes() == (home / file).read_bytes()
     monkeypatch.setattr(storage, "copy", None)
-    copies.download(home, tmp_path / "copy")
+    copies.download_store(home, tmp_path / "copy")
 
 
 def test_a_killed_copy_is_made_anew(home, tmp_path):
     aside = tmp_path / "copy.copying"
     aside.mkdir()
     (aside / "images.npy").write_bytes(b"half of it")
-    copies.download(home, tmp_path / "copy")
+    copies.download_store(home, tmp_path / "copy")
     assert not aside.exists()
     assert (tmp_path / "copy/images.npy").read_bytes() == (home / "images.npy").read_bytes()
 
@@ -330,7 +330,7 @@ def test_what_ends_a_copy_leaves_none(home, tmp_path, monkeypatch, error):
 
     monkeypatch.setattr(storage, "copy", copy)
     with pytest.raises((KeyboardInterrupt, DataError)):
-        copies.download(home, tmp_path / "copy")
+        copies.download_store(home, tmp_path / "copy")
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
@@ -342,13 +342,13 @@ def test_damage_is_found_in_the_copy(home, tmp_path, file):
     data[-1] ^= 1
     (damaged / file).write_bytes(data)
     with pytest.raises(DataError, match=f"delete {damaged}"):
-        copies.download(damaged, tmp_path / "copy")
+        copies.download_store(damaged, tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
 
 
 def test_another_store_of_that_name_replaces_the_copy(home, tmp_path):
-    copies.download(home.with_name("test"), tmp_path / "copy")
-    copies.download(home, tmp_path / "copy")
+    copies.download_store(home.with_name("test"), tmp_path / "copy")
+    copies.download_store(home, tmp_path / "copy")
     assert (tmp_path / "copy/meta.json").read_bytes() == (home / "meta.json").read_bytes()
 
 
@@ -356,7 +356,7 @@ def test_room_is_looked_for_before(home, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(DataError, match="data.local_dir"):
-        copies.download(home, tmp_path / "copy")
+        copies.download_store(home, tmp_path / "copy")
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
@@ -374,7 +374,7 @@ def test_data_in_a_bucket_is_prepared_once_and_copied_to_each_host(remote, tmp_p
     data = dataclasses.replace(tiny.get_config().data, cache_dir=str(remote))
     here, there = (dataclasses.replace(data, local_dir=str(tmp_path / x)) for x in ("a", "b"))
     made = prepare(here)
-    monkeypatch.setattr(prepare_module, "make", None)
+    monkeypatch.setattr(prepare_module, "prepare_splits", None)
     copied = prepare(there, verify=SPLITS)
     for name in SPLITS:
         assert tmp_path / "b" in copied[name].path.parents
@@ -387,17 +387,17 @@ def test_half_an_upload_is_no_store(remote, home, monkeypatch):
             raise KeyboardInterrupt
         target.write_bytes(source.read_bytes())
 
-    copies.upload(home, remote)
-    assert copies.is_whole(remote)
+    copies.upload_store(home, remote)
+    assert copies.is_whole_store(remote)
     monkeypatch.setattr(storage, "copy", copy)
     with pytest.raises(KeyboardInterrupt):
-        copies.upload(home, remote)
-    assert not copies.is_whole(remote)
+        copies.upload_store(home, remote)
+    assert not copies.is_whole_store(remote)
 
 
 def test_of_several_processes_the_first_prepares(tmp_path, monkeypatch):
     monkeypatch.setattr(cluster, "first", lambda: False)
-    monkeypatch.setattr(prepare_module, "make", None)
+    monkeypatch.setattr(prepare_module, "prepare_splits", None)
     monkeypatch.setattr(copies, "SOON", 0.0)
     data = dataclasses.replace(
         tiny.get_config().data, cache_dir=str(tmp_path / "home"), local_dir=str(tmp_path / "local")

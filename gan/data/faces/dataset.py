@@ -24,7 +24,7 @@ from gan.data.faces.sampling import (
     UNDRAWN,
     YOUNG_BELOW,
     Traits,
-    sample,
+    sample_traits,
     valid,
 )
 from gan.data.source import Source, Split
@@ -37,13 +37,12 @@ __all__ = [
     "VERSION",
     "YOUNG_BELOW",
     "Face",
-    "Labels",
+    "FaceLabels",
     "Traits",
-    "describe",
-    "draw",
+    "describe_faces",
+    "draw_faces",
     "render",
-    "sample",
-    "source",
+    "sample_traits",
     "split_indices",
     "traits",
     "valid",
@@ -53,7 +52,7 @@ VERSION: int = 1  # Raised whenever a label or a pixel changes.
 SEED = 0  # Of the set to train with: one for all runs, whatever their own seed.
 
 
-class Labels(NamedTuple):
+class FaceLabels(NamedTuple):
     """What is known about a face, or with a leading axis about several."""
 
     attributes: UInt8[Array, "*n 40"]  # 0 | 1, in the order of ATTRIBUTES.
@@ -77,18 +76,18 @@ class Face(NamedTuple):
 def traits(seed: int | Int[Array, ""], index: Int[Array, " n"]) -> Traits:
     """All that determines the pictures, with leading axis n; for `render` under `jax.vmap`."""
     key = jax.random.key(seed, impl="threefry2x32")
-    return jax.vmap(partial(sample, key))(index)
+    return jax.vmap(partial(sample_traits, key))(index)
 
 
 @jax.jit
-def describe(seed: int | Int[Array, ""], index: Int[Array, " n"]) -> Labels:
+def describe_faces(seed: int | Int[Array, ""], index: Int[Array, " n"]) -> FaceLabels:
     """The labels of the faces `index` [n], without drawing them."""
     t = traits(seed, index)
-    return Labels(t.attributes, t.identity, t.age, t.yaw, t.tone)
+    return FaceLabels(t.attributes, t.identity, t.age, t.yaw, t.tone)
 
 
 @partial(jax.jit, static_argnames="image_size")
-def draw(seed: int | Int[Array, ""], index: Int[Array, " n"], image_size: int) -> Face:
+def draw_faces(seed: int | Int[Array, ""], index: Int[Array, " n"], image_size: int) -> Face:
     """The faces `index` [n], `image_size` pixels square; compiled once for each n and size."""
     t = traits(seed, index)
     image = jax.vmap(partial(render, image_size=image_size))(t)
@@ -105,17 +104,17 @@ def split_indices(num_train: int) -> dict[str, range]:
     return splits
 
 
-def source(config: Data) -> Source:
+def open_source(config: Data) -> Source:
     """`config.num_faces` drawn faces to train with, and those of other people to hold out."""
     parts = split_indices(config.num_faces)
 
     @functools.cache  # All at once, so that it compiles once.
-    def labels() -> Labels:
-        return describe(SEED, jnp.arange(max(part.stop for part in parts.values())))
+    def labels() -> FaceLabels:
+        return describe_faces(SEED, jnp.arange(max(part.stop for part in parts.values())))
 
     def load(part: range) -> Split:
         def draw_part(index: np.ndarray, image_size: int) -> np.ndarray:
-            return np.asarray(draw(SEED, part.start + jnp.asarray(index), image_size).image)
+            return np.asarray(draw_faces(SEED, part.start + jnp.asarray(index), image_size).image)
 
         rows = slice(part.start, part.stop)
         return Split(

@@ -129,7 +129,7 @@ class Dice:
         return (self.sums[next(self.draws)] - 510.0) * (deviation / 147.8)
 
 
-def sample(key: Key[Array, ""], index: Int[Array, ""]) -> Traits:
+def sample_traits(key: Key[Array, ""], index: Int[Array, ""]) -> Traits:
     """The face number `index` (0, 1, ...) of the data set whose root is `key`."""
     identity = index // IMAGES_PER_IDENTITY
     person = Dice(jax.random.fold_in(jax.random.fold_in(key, 0), identity), 40)

@@ -43,7 +43,7 @@ HOW_TO_GET = (
 )
 
 
-def source(config: Data) -> Source:
+def open_source(config: Data) -> Source:
     """The data set in the folder or zip `config.path`; DataError names what is wrong and where."""
     files = open_data(
         config, "celeba_kaggle", f"{PICTURES}, {ATTRIBUTE_FILE} and {PARTITION_FILE}", HOW_TO_GET

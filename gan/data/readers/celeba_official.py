@@ -37,7 +37,7 @@ from gan.data.readers.celeba_files import (
 )
 from gan.data.readers.celeba_text import Table
 from gan.data.readers.files import MAX_TEXT, Files, Folder
-from gan.data.source import SPLITS, Source, Split, hash_splits, match
+from gan.data.source import SPLITS, Source, Split, hash_splits, match_names
 from gan.errors import DataError, first_few, nearest
 
 log = logging.getLogger("gan")
@@ -73,7 +73,7 @@ class Labels(NamedTuple):
     identity: Callable[[], Table] | None
 
 
-def source(config: Data) -> Source:
+def open_source(config: Data) -> Source:
     """The data set in the folder or zip `config.path`; DataError names what is wrong and where."""
     files = open_data(
         config,
@@ -207,10 +207,10 @@ def complete(
     names, left_out = list(attributes.rows), {}
     for table in others:
         if table is not None:
-            names, lost = match(attributes.where, names, table.where, table.rows, on_bad)
+            names, lost = match_names(attributes.where, names, table.where, table.rows, on_bad)
             reasons = {n: f"not in {table.where}" for n, _ in lost if n in attributes.rows}
             left_out = reasons | left_out  # The first reason stays.
-    names, lost = match(attributes.where, names, pictures.place(), pictures.stamps, on_bad)
+    names, lost = match_names(attributes.where, names, pictures.place(), pictures.stamps, on_bad)
     left_out = dict(lost) | left_out
     if not names:
         raise DataError(

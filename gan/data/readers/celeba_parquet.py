@@ -47,7 +47,7 @@ class Layout(NamedTuple):
     ignored: tuple[str, ...]  # Other columns.
 
 
-def source(config: Data) -> Source:
+def open_source(config: Data) -> Source:
     """The shards in the folder `config.path`; DataError names what is wrong and where."""
     files = open_data(
         config,

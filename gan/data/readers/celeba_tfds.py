@@ -54,7 +54,7 @@ def locate(root: Path) -> Path | None:
     return list(found.values())[-1] if found else None
 
 
-def source(config: Data) -> Source:
+def open_source(config: Data) -> Source:
     """The prepared `celeb_a` at `config.path`, or where TFDS puts its data sets. DataError."""
     root = default_data_dir() if config.path is None else Path(config.path).expanduser()
     folder = locate(root)

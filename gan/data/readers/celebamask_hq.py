@@ -41,7 +41,7 @@ HOW_TO_GET = (
 )
 
 
-def source(config: Data) -> Source:
+def open_source(config: Data) -> Source:
     """The data set in the folder or zip `config.path`; DataError names what is wrong and where."""
     files = open_data(config, "celebamask_hq", f"{PICTURES} and {ATTRIBUTE_FILE}", HOW_TO_GET)
     folders = layout_folders(files)

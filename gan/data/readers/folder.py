@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from gan.config import Data
-from gan.data.decode import ANY_FORMAT, SQUARE, Recipe, square
+from gan.data.decode import ANY_FORMAT, SQUARE, Recipe, decode_picture
 from gan.data.readers.celeba_files import open_data
 from gan.data.readers.files import MAX_TEXT, Files, Folder, open_files
 from gan.data.readers.folder_labels import Found, Labels, folders_of, read_labels
@@ -40,7 +40,7 @@ NOT_READ = re.compile(  # Pictures too, but each decoder can have bugs.
 )
 
 
-def source(config: Data) -> Source:
+def open_source(config: Data) -> Source:
     """The pictures at `config.path`. ConfigError for a wrong setting, DataError for wrong files."""
     found = find(open_data(config, "folder", "pictures", "They may lie at any depth in it."))
     names, load, labels, how = read_labels(config, found)
@@ -84,12 +84,12 @@ def read_all(config: Data) -> Given:
 
     ConfigError for a wrong setting, DataError for wrong files: none is left out.
     """
-    there = source(config)
+    there = open_source(config)
     recipe = Recipe(config.image_size, SQUARE, config.resize, there.formats)
     rows = []
     for load in there.splits.values():
         split = load()
-        read = lambda i, split=split: square(recipe, split.read(i), split.names[i])  # noqa: E731
+        read = lambda i, split=split: decode_picture(recipe, split.read(i), split.names[i])  # noqa: E731
         with ThreadPoolExecutor() as pool:
             done = pool.map(read, range(len(split.names)))
             rows += zip(split.names, done, split.attributes, strict=True)

@@ -11,7 +11,7 @@ import numpy as np
 from gan.config import Data
 from gan.data.readers.csv_labels import Table, column_names, read_table
 from gan.data.readers.files import Files, Folder, Stamp
-from gan.data.source import match
+from gan.data.source import match_names
 from gan.errors import ConfigError, DataError, first_few, nearest
 
 SPLIT_FOLDERS = {
@@ -128,7 +128,7 @@ def of_table(
             f"{min(found.stamps)!r}. The first column has to name pictures by their path in the "
             "folder, or by the end of it."
         )
-    pictures, lost = match(table.where, rows, str(found.files.path), found.stamps, on_bad)
+    pictures, lost = match_names(table.where, rows, str(found.files.path), found.stamps, on_bad)
     chosen = [rows[name] for name in pictures]
     return Labels(
         names=pictures,

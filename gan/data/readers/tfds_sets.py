@@ -58,7 +58,7 @@ def recognise(path: Path) -> bool:
         return False
 
 
-def source(config: Data) -> Source:
+def open_source(config: Data) -> Source:
     """The prepared data set, classes as one-hot attributes. ConfigError, DataError."""
     prepared, builder = _find(config)
     features = builder.info.features

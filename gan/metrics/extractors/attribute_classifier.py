@@ -21,7 +21,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Float, Float64, UInt8
 
 from gan.data.attributes import UNREADABLE
-from gan.data.store import Store, lock, sync_folder, synced
+from gan.data.store import Store, sync_folder, synced_file, wait_for_lock
 from gan.errors import DataError
 from gan.metrics.conditional import rates
 from gan.metrics.distances import spread
@@ -87,7 +87,7 @@ def attribute_network(train: Store, held_out: Store) -> AttributeNetwork:
     found = _read(path, origin)
     if isinstance(found, AttributeNetwork):
         return found
-    with lock(path.parent):
+    with wait_for_lock(path.parent):
         found = _read(path, origin)  # Another process may have written it meanwhile.
         if isinstance(found, str):
             log.info(
@@ -187,7 +187,7 @@ def _write(path: Path, origin: dict[str, str], network: AttributeNetwork) -> Non
         arrays[VARIABLES + name] = array
     aside = path.with_name(path.name + ".unfinished")
     try:
-        with synced(aside) as file:
+        with synced_file(aside) as file:
             np.savez(file, **arrays)
         os.replace(aside, path)
         sync_folder(path.parent)

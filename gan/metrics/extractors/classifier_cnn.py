@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Key, UInt8
 from tqdm import tqdm
 
 from gan.data.batch import Batch
-from gan.data.feed import indices
+from gan.data.feed import example_indices
 from gan.errors import Diverged
 from gan.runtime.parallel import compile_once, compiler_options
 
@@ -144,7 +144,7 @@ def fit(images: UInt8[np.ndarray, "n h w 3"], attributes: UInt8[np.ndarray, "n a
         bar = tqdm(total=steps * BATCH, desc="attributes", unit="img", leave=False, disable=None)
         with bar:
             for number in range(steps):
-                rows = indices(SEED, number, BATCH, n)
+                rows = example_indices(SEED, number, BATCH, n)
                 batch = jax.device_put(Batch(images[rows], attributes[rows]), device)
                 state, value = step(state, balance, batch, np.int32(number))
                 ahead.append(value)
@@ -217,6 +217,6 @@ def calibrate(
 
     n = len(images)
     batches = range(-(-min(n, CALIBRATION) // BATCH))
-    parts = [statistics(params, images[indices(SEED, i, BATCH, n)]) for i in batches]
+    parts = [statistics(params, images[example_indices(SEED, i, BATCH, n)]) for i in batches]
     mean = jax.tree.map(lambda *x: np.mean(np.stack(x), axis=0, dtype=np.float64), *parts)
     return jax.tree.map(np.float32, jax.device_get({"params": params, **mean}))

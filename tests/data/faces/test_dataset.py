@@ -23,7 +23,7 @@ def labels():
     """Labels of 20 000 faces, each of another person, and their indices."""
     people = np.arange(20_000)
     index = people * dataset.IMAGES_PER_IDENTITY + people % dataset.IMAGES_PER_IDENTITY
-    return index, jax.tree.map(np.asarray, dataset.describe(0, jnp.asarray(index)))
+    return index, jax.tree.map(np.asarray, dataset.describe_faces(0, jnp.asarray(index)))
 
 
 def toggled(attributes, name):
@@ -119,26 +119,26 @@ def test_marginals_are_close_to_celebas():
 @pytest.fixture(scope="module")
 def eight():
     """The first pictures of another eight persons."""
-    return dataset.draw(0, jnp.arange(8) * dataset.IMAGES_PER_IDENTITY, 32)
+    return dataset.draw_faces(0, jnp.arange(8) * dataset.IMAGES_PER_IDENTITY, 32)
 
 
 def test_face_does_not_depend_on_its_batch(eight):
     for k in range(8):
-        alone = dataset.draw(0, jnp.array([k * dataset.IMAGES_PER_IDENTITY]), 32)
+        alone = dataset.draw_faces(0, jnp.array([k * dataset.IMAGES_PER_IDENTITY]), 32)
         for one, several in zip(alone, eight, strict=True):
             assert np.array_equal(one[0], several[k])
 
 
 def test_seed_and_index_change_the_image(eight):
     image = np.asarray(eight.image, np.int32)
-    other = dataset.draw(1, jnp.arange(8) * dataset.IMAGES_PER_IDENTITY, 32)
+    other = dataset.draw_faces(1, jnp.arange(8) * dataset.IMAGES_PER_IDENTITY, 32)
     other = np.asarray(other.image, np.int32)
     assert np.abs(image - other).mean(axis=(1, 2, 3)).min() > 4
     assert np.abs(image[:-1] - image[1:]).mean(axis=(1, 2, 3)).min() > 4
 
 
 def test_labels_are_those_of_the_drawn_faces(eight):
-    described = dataset.describe(0, jnp.arange(20_000))
+    described = dataset.describe_faces(0, jnp.arange(20_000))
     assert eight.image.shape == (8, 32, 32, 3)
     assert eight.image.dtype == eight.attributes.dtype == jnp.uint8
     assert eight.identity.dtype == jnp.int32
@@ -169,7 +169,7 @@ def test_continuous_labels_agree_with_the_attributes():
 
 
 def test_identity_keeps_the_person_and_changes_the_picture():
-    known = dataset.describe(0, jnp.arange(20_000))
+    known = dataset.describe_faces(0, jnp.arange(20_000))
     people, each = 20_000 // dataset.IMAGES_PER_IDENTITY, dataset.IMAGES_PER_IDENTITY
     assert np.array_equal(known.identity, np.arange(20_000) // each)
     assert (np.ptp(np.asarray(known.tone).reshape(people, each), axis=1) == 0).all()
@@ -217,7 +217,7 @@ GOLDEN = {1: ("08020d194a6b365e", 110.836)}
 
 
 def test_a_change_of_label_or_picture_needs_a_new_version():
-    drawn = dataset.draw(0, jnp.arange(64) * 20, 32)
+    drawn = dataset.draw_faces(0, jnp.arange(64) * 20, 32)
     expected, brightness = GOLDEN[dataset.VERSION]
     digest = hashlib.sha256(np.asarray(drawn.attributes).tobytes()).hexdigest()[:16]
     assert digest == expected

@@ -12,7 +12,7 @@ SPLITS = ["train", "validation", "test"]
 
 
 def read(path, **options):
-    return celeba_kaggle.source(Data(source="celeba_kaggle", path=str(path), **options))
+    return celeba_kaggle.open_source(Data(source="celeba_kaggle", path=str(path), **options))
 
 
 def splits(source):
@@ -197,4 +197,4 @@ def test_two_zips_are_one_too_many(tmp_path):
 
 def test_without_a_path_it_says_how_to_get_one():
     with pytest.raises(ConfigError, match=r"--config\.data\.path=.*archive\.zip"):
-        celeba_kaggle.source(Data(source="celeba_kaggle"))
+        celeba_kaggle.open_source(Data(source="celeba_kaggle"))

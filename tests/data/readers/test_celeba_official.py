@@ -9,7 +9,7 @@ import pytest
 from helpers.small_celeba import MEMBERS, zip_folder
 
 from gan.config import Data
-from gan.data.decode import Recipe, square
+from gan.data.decode import Recipe, decode_picture
 from gan.data.readers import celeba_official
 from gan.data.readers.celeba_files import size_of
 from gan.data.readers.files import open_files
@@ -20,7 +20,7 @@ ZIP, FOLDER = "img_align_celeba.zip", "img_align_celeba"
 
 
 def read(root, on_bad="error"):
-    return celeba_official.source(Data(source="celeba", path=str(root), on_bad=on_bad))
+    return celeba_official.open_source(Data(source="celeba", path=str(root), on_bad=on_bad))
 
 
 def splits(source):
@@ -33,7 +33,7 @@ def read_all(root):
     recipe = Recipe(16, "center178", "bicubic", source.formats, source.frame)
     for split in splits(source).values():
         for index, name in enumerate(split.names):
-            square(recipe, split.read(index), name)
+            decode_picture(recipe, split.read(index), name)
 
 
 def edit(name, old, new, count=1):
@@ -407,7 +407,7 @@ def test_other_frames_are_refused(make_celeba, frame):
 
 def test_without_a_path_it_says_how_to_get_one():
     with pytest.raises(ConfigError, match=r"--config.data.path=PATH.*Liu et al"):
-        celeba_official.source(Data(source="celeba"))
+        celeba_official.open_source(Data(source="celeba"))
 
 
 def test_without_its_count_line_the_file_says_the_same(make_celeba):
@@ -428,7 +428,9 @@ def test_a_part_without_pictures_of_a_split_is_split_anew(make_celeba, caplog):
         (root / FOLDER / f"{number:06d}.jpg").unlink()
     with pytest.raises(DataError, match="on_bad=skip"):
         splits(read(root))
-    parts = splits(celeba_official.source(Data(source="celeba", path=str(root), on_bad="skip")))
+    parts = splits(
+        celeba_official.open_source(Data(source="celeba", path=str(root), on_bad="skip"))
+    )
     assert "validation or test, so they are split anew by identity" in caplog.text
     assert sum(len(part.attributes) for part in parts.values()) == 6
     people = [set(part.identity) for part in parts.values()]

@@ -55,7 +55,7 @@ def make(tmp_path):
 
 
 def read(path, **options):
-    return celeba_parquet.source(Data(source="celeba_parquet", path=str(path), **options))
+    return celeba_parquet.open_source(Data(source="celeba_parquet", path=str(path), **options))
 
 
 def read_all(path, **options):
@@ -338,7 +338,7 @@ def test_it_recognises_shards_and_nothing_else(make, tmp_path):
 
 def test_without_a_path_it_says_what_is_needed():
     with pytest.raises(ConfigError, match=r"config\.data\.path.*train-00000-of-00019"):
-        celeba_parquet.source(Data(source="celeba_parquet"))
+        celeba_parquet.open_source(Data(source="celeba_parquet"))
 
 
 def test_pyarrow_is_imported_only_when_it_is_needed():

@@ -13,7 +13,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from gan.config import Data
 from gan.data import build_store
-from gan.data.export_tfds import export
+from gan.data.export_tfds import export_tfds
 from gan.data.readers import celeba_tfds, tfds_files
 from gan.data.readers.celeba_official import ATTRIBUTES
 from gan.errors import DataError
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("no_network")
 @pytest.fixture(scope="module", params=tfds_files.FORMATS)
 def exported(request, tmp_path_factory):
     root = tmp_path_factory.mktemp(request.param)
-    export(make_source(), root, request.param)
+    export_tfds(make_source(), root, request.param)
     return root
 
 
@@ -36,7 +36,7 @@ def root(exported, tmp_path):
 
 
 def read(root):
-    return celeba_tfds.source(Data(path=str(root)))
+    return celeba_tfds.open_source(Data(path=str(root)))
 
 
 def read_all(root):
@@ -64,7 +64,7 @@ def test_each_of_the_three_folders_is_found(exported):
 
 def test_it_lies_where_tfds_puts_it_if_no_path_is_given(exported, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(exported))
-    assert celeba_tfds.source(Data()).fingerprint == read(exported).fingerprint
+    assert celeba_tfds.open_source(Data()).fingerprint == read(exported).fingerprint
 
 
 def test_it_says_what_was_found(exported):
@@ -212,7 +212,9 @@ def test_a_record_without_a_picture_is_a_bad_picture(root, open_frame):
     split = read(root).splits["train"]()
     assert len(split.names) == 9
     pictures = (
-        list(split.stream()) if split.stream else [build_store.read(split, i) for i in range(9)]
+        list(split.stream())
+        if split.stream
+        else [build_store.read_picture(split, i) for i in range(9)]
     )
     assert [isinstance(picture, DataError) for picture in pictures] == [i == 4 for i in range(9)]
     assert str(pictures[4]).startswith(f"{where} has no 'image'")
@@ -224,7 +226,7 @@ def test_the_frame_is_that_of_the_first_good_picture_if_bad_ones_may_be_skipped(
     bad = [DataError("bad"), b"no picture", encoded(1)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(celeba_tfds, "pictures", lambda prepared, split: iter(bad))
-        assert celeba_tfds.source(Data(path=str(root), on_bad="skip")).frame == (109, 89)
+        assert celeba_tfds.open_source(Data(path=str(root), on_bad="skip")).frame == (109, 89)
         with pytest.raises(DataError, match="bad"):
             read(root)
         bad.clear()
@@ -273,7 +275,7 @@ def test_an_unfinished_build_is_named(tmp_path):
 
 def test_own_names_of_attributes_are_sorted(tmp_path):
     source = make_source(attributes=2)
-    export(dataclasses.replace(source, attribute_names=("zebra", "ape")), tmp_path)
+    export_tfds(dataclasses.replace(source, attribute_names=("zebra", "ape")), tmp_path)
     back = read(tmp_path)
     split, other = back.splits["test"](), source.splits["test"]()
     column = back.attribute_names.index("zebra")

@@ -5,7 +5,7 @@ import pytest
 from helpers.small_celeba import LABELS, PARTITION, picture, write_celeba, zip_folder
 
 from gan.config import Data
-from gan.data.decode import Recipe, square
+from gan.data.decode import Recipe, decode_picture
 from gan.data.readers import celeba_official, celebamask_hq
 from gan.errors import ConfigError, DataError
 
@@ -41,7 +41,7 @@ def add_celeba(root, tmp_path):
 
 
 def read(path, on_bad="error"):
-    return celebamask_hq.source(Data(source="celebamask_hq", path=str(path), on_bad=on_bad))
+    return celebamask_hq.open_source(Data(source="celebamask_hq", path=str(path), on_bad=on_bad))
 
 
 def splits(source):
@@ -70,7 +70,7 @@ def test_labels_and_pictures_belong_together(root):
             np.testing.assert_array_equal(split.attributes[index], LABELS[number])
             assert split.read(index) == picture(number, 32, 32)
             recipe = Recipe(16, "square", "bicubic", source.formats, source.frame)
-            assert square(recipe, split.read(index), name).image.shape == (16, 16, 3)
+            assert decode_picture(recipe, split.read(index), name).image.shape == (16, 16, 3)
             seen.append(number)
     assert sorted(seen) == list(range(12))
 
@@ -184,4 +184,4 @@ def test_what_is_recognised(root, tmp_path):
 
 def test_without_a_path_it_says_how_to_get_one():
     with pytest.raises(ConfigError, match=r"--config.data.path=PATH.*Lee et al"):
-        celebamask_hq.source(Data(source="celebamask_hq"))
+        celebamask_hq.open_source(Data(source="celebamask_hq"))

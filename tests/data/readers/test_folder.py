@@ -44,7 +44,7 @@ def make(request, tmp_path):
 
 
 def read(path, **options):
-    return folder.source(Data(source="folder", path=str(path), **options))
+    return folder.open_source(Data(source="folder", path=str(path), **options))
 
 
 def splits(source):
@@ -360,6 +360,6 @@ def test_bad_input_is_named(make, name):
 
 def test_the_path_has_to_be_given_and_there(tmp_path):
     with pytest.raises(ConfigError, match=r"config\.data\.path"):
-        folder.source(Data(source="folder"))
+        folder.open_source(Data(source="folder"))
     with pytest.raises(DataError, match="does not exist"):
         read(tmp_path / "nowhere")

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from gan.config import Data
-from gan.data.decode import Recipe, square
+from gan.data.decode import Recipe, decode_picture
 from gan.data.readers import celeba_kaggle, celeba_official, celebamask_hq, folder
 from gan.errors import ConfigError, DataError
 
@@ -121,7 +121,7 @@ def survives(reader: ModuleType, path, on_bad):
     """Reads all of it, as preparing does. Errors that are not ours come through."""
     reader.recognise(path)
     try:
-        source = reader.source(Data(path=str(path), on_bad=on_bad))
+        source = reader.open_source(Data(path=str(path), on_bad=on_bad))
         crop = "center178" if source.frame else "square"
         recipe = Recipe(8, crop, "bicubic", source.formats, source.frame)
         for load in source.splits.values():
@@ -130,7 +130,7 @@ def survives(reader: ModuleType, path, on_bad):
             assert (split.attributes <= 1).all()
             for index, name in enumerate(split.names):
                 with contextlib.suppress(DataError):
-                    assert square(recipe, split.read(index), name).image.shape == (8, 8, 3)
+                    assert decode_picture(recipe, split.read(index), name).image.shape == (8, 8, 3)
     except (DataError, ConfigError):
         pass
 
@@ -207,7 +207,7 @@ def test_what_is_valid_is_read(root, hq, deflated, kaggle, own):
         *((celeba_kaggle, kaggle), (folder, own)),
     ):
         assert reader.recognise(path)
-        source = reader.source(Data(path=str(path)))
+        source = reader.open_source(Data(path=str(path)))
         nums = [4, 4, 4] if reader is folder else [6, 3, 3]
         assert [len(load().names) for load in source.splits.values()] == nums
 
@@ -313,7 +313,7 @@ def test_mutated_pictures(hq, changes, number, on_bad):
 def test_arbitrary_paths(path):
     for reader in (celeba_official, celebamask_hq, celeba_kaggle):
         with contextlib.suppress(DataError, ConfigError):
-            reader.source(Data(path=path))
+            reader.open_source(Data(path=path))
 
 
 def test_files_that_are_folders(root):
@@ -322,6 +322,6 @@ def test_files_that_are_folders(root):
         (root / name).unlink()
         (root / name).mkdir()
         with pytest.raises(DataError, match=name):
-            celeba_official.source(Data(path=str(root)))
+            celeba_official.open_source(Data(path=str(root)))
         shutil.rmtree(root / name)
         (root / name).write_bytes(valid)

@@ -7,8 +7,8 @@ import tensorflow_datasets as tfds
 from helpers.small_tfds import encoded, make_source, table
 
 from gan.config import Data
-from gan.data.decode import SQUARE, Recipe, square
-from gan.data.export_tfds import export
+from gan.data.decode import SQUARE, Recipe, decode_picture
+from gan.data.export_tfds import export_tfds
 from gan.data.readers import tfds_files, tfds_sets
 from gan.data.readers.celeba_official import ATTRIBUTES
 from gan.data.source import SPLITS
@@ -64,7 +64,7 @@ def image(number, channels, kind):
 
 
 def read(root, name="pets"):
-    return tfds_sets.source(Data(source="tfds", path=str(root), name=name))
+    return tfds_sets.open_source(Data(source="tfds", path=str(root), name=name))
 
 
 def load(source):
@@ -128,7 +128,7 @@ def test_exported_pictures_are_read_back(tmp_path, file_format, names, known):
     source = dataclasses.replace(
         source, name="folder", attribute_names=names, formats=("JPEG", "PNG"), frame=None
     )
-    folder = export(source, tmp_path, file_format)
+    folder = export_tfds(source, tmp_path, file_format)
     back = read(tmp_path, "folder")
     assert read(folder, None).fingerprint == back.fingerprint
     assert back.attribute_names == (names if names == ATTRIBUTES else tuple(sorted(names)))
@@ -162,7 +162,7 @@ def test_grey_pictures_can_be_decoded(tmp_path):
     build(tmp_path, channels=1)
     split = read(tmp_path).splits["test"]()
     recipe = Recipe(8, SQUARE, "area", read(tmp_path).formats)
-    done = square(recipe, next(split.stream()), split.names[0])
+    done = decode_picture(recipe, next(split.stream()), split.names[0])
     assert done.image.shape == (8, 8, 3)
     assert "grey to RGB" in done.changes
 
@@ -289,4 +289,4 @@ def test_mocked_data_needs_no_files(tmp_path, name, channels):
             for picture in split.stream():
                 assert picture.dtype == np.uint8
                 assert picture.shape[2] == channels
-                square(Recipe(16, SQUARE, "area", source.formats), picture, "x")
+                decode_picture(Recipe(16, SQUARE, "area", source.formats), picture, "x")

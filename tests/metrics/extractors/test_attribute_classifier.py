@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
 
-from gan.data.store import Meta, Rows, lock, open_store, write_store
+from gan.data.store import Meta, Rows, open_store, wait_for_lock, write_store
 from gan.errors import DataError
 from gan.metrics.conditional import rates
 from gan.metrics.extractors import attribute_classifier, classifier_cnn
@@ -234,10 +234,10 @@ def test_it_waits_for_another_process_that_trains(stores, fits, monkeypatch):
     @contextlib.contextmanager
     def lock_of_another(folder):
         path.write_bytes(data)  # It was done while this one waited.
-        with lock(folder):
+        with wait_for_lock(folder):
             yield
 
-    monkeypatch.setattr(attribute_classifier, "lock", lock_of_another)
+    monkeypatch.setattr(attribute_classifier, "wait_for_lock", lock_of_another)
     assert attribute_classifier.attribute_network(*stores).sha256 == network.sha256
     assert len(fits) == 1
 
