@@ -133,9 +133,9 @@ def score(values: flags.FlagValues) -> None:
     if values.mode == "compare":
         if values.config is not None:
             raise ConfigError("--mode=compare reads the scores of the runs: no --config.")
-        from gan.evaluation.compare import compare
+        from gan.evaluation.compare import compare_runs
 
-        print(compare(folders, values.best))
+        print(compare_runs(folders, values.best))
         return
     if (values.config is None) != (values.images is None):
         raise ConfigError(

@@ -133,8 +133,8 @@ def evaluate_pictures(pictures: Path, config: Config, folder: Path, options: Opt
             "sets": sets,
         }
         row = {"step": 0} | row | {"generated": stamp, "protocol": protocol(reals)}
-        show(score_rows.shown(folder, row["protocol"]["id"], 0), shown)
-        rows = replace(kept, row)
+        show(score_rows.pictures_folder(folder, row["protocol"]["id"], 0), shown)
+        rows = score_rows.replace_row(kept, row)
         write_rows(path, rows)
         choose(folder, rows, row["protocol"]["id"], options.best, steps=[0])
         conclude(folder, rows, row["protocol"]["id"])
@@ -221,10 +221,10 @@ class Job:
                         self._bad[folder, step] = error  # Or deleted by the training meanwhile.
                         continue
                     row, shown = judge_checkpoint(reals, Drawn(run, sampler, params, reals, seeds))
-                    where = score_rows.shown(folder, stamp["id"], step)
+                    where = score_rows.pictures_folder(folder, stamp["id"], step)
                     show(where, shown | {"samples.png": sheet(params)})
                     row = {"step": step} | row
-                    rows = replace(rows, row)
+                    rows = score_rows.replace_row(rows, row)
                     write_rows(path, rows)
                     if read_best(folder).protocol in (None, stamp["id"]):
                         self._choose(folder, rows, stamp["id"], checkpoints)
@@ -233,8 +233,8 @@ class Job:
                     known = {n: x for n, x in scalars.items() if x is not None}
                     board.write("write_scalars", step, known)
                 seconds = time.monotonic() - begin
-                log.info("step %d, %.1f s: %s", step, seconds, tables.brief(row))
-        if stamp["id"] not in score_rows.by_protocol(rows):
+                log.info("step %d, %.1f s: %s", step, seconds, tables.summarize_row(row))
+        if stamp["id"] not in score_rows.group_by_protocol(rows):
             if not self.options.watch:
                 raise next(error for (where, _), error in self._bad.items() if where == folder)
             return
@@ -309,12 +309,6 @@ def write_best(folder: Path, best: Best) -> None:
     write_json(folder / "best.json", dataclasses.asdict(best))
 
 
-def replace(rows: Sequence[Row], row: Row) -> list[Row]:
-    """With `row` in place of one of the same step and protocol, if there is one."""
-    same = (row["step"], row["protocol"])
-    return [x for x in rows if (x["step"], x.get("protocol")) != same] + [row]
-
-
 def choose(
     folder: Path, rows: Sequence[Row], protocol_id: str, wish: str | None, steps: Sequence[int]
 ) -> None:
@@ -322,25 +316,23 @@ def choose(
 
     Raises ConfigError where no row has that score.
     """
-    rows = [row for row in score_rows.by_protocol(rows)[protocol_id] if row["step"] in steps]
-    known = [
-        n for n in score_rows.names(rows) if any(score_rows.score(r, n) is not None for r in rows)
-    ]
+    rows = [row for row in score_rows.group_by_protocol(rows)[protocol_id] if row["step"] in steps]
+    known = score_rows.scores_with_numbers(rows)
     before = read_best(folder)
-    name = find(wish, known) if wish else score_rows.pick(before.score or "", known)
-    name = name or score_rows.default_name(rows)
-    if row := score_rows.best_row(rows, name):
-        best = Best(row["step"], name, score_rows.score(row, name), protocol_id, before.scoring)
-        write_best(folder, best)
+    name = find(wish, known) if wish else score_rows.pick_score(before.score or "", known)
+    name = name or score_rows.default_score_name(rows)
+    if row := score_rows.find_best_row(rows, name):
+        value = score_rows.score_mean(row, name)
+        write_best(folder, Best(row["step"], name, value, protocol_id, before.scoring))
 
 
 def conclude(folder: Path, rows: Sequence[Row], protocol_id: str) -> None:
     """The tables on the terminal, and `report.html`."""
-    rows, best = score_rows.by_protocol(rows)[protocol_id], score_rows.read_best(folder)
-    log.info("%s", tables.score_table(rows, best))
-    row = next((row for row in rows if best and row["step"] == best["step"]), rows[-1])
+    rows, best = score_rows.group_by_protocol(rows)[protocol_id], read_best(folder)
+    log.info("%s", tables.lay_out_scores(rows, best))
+    row = next((row for row in rows if row["step"] == best.step), rows[-1])
     if row["attributes"]:
-        log.info("Step %d:\n%s", row["step"], tables.attribute_table(row))
+        log.info("Step %d:\n%s", row["step"], tables.lay_out_attributes(row))
     log.info("Report: %s", write_report(folder, protocol_id))
 
 

@@ -1,10 +1,10 @@
-"""What evaluations found: the rows of `scores.jsonl`, their protocols, and the best of them.
+"""Reads and orders the rows of `scores.jsonl`, one for each checkpoint and protocol.
 
-A row has `step`, `scores` {name: {"mean", "sd", "floor"}}, `attributes` and `protocol`. Rows of
-different protocols do not compare.
+A row is {"step", "scores", "attributes", "generated", "protocol"}. A score is {"mean", "sd",
+"floor"}: its mean and standard deviation over the evaluation seeds, and its baseline. A score of
+few cases also has their number, "cases". Rows of different protocols do not compare.
 """
 
-import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -12,128 +12,144 @@ from typing import Any
 from gan.metrics.scores import better
 from gan.runtime.logs import read_rows
 from gan.runtime.storage import Path
-from gan.workdir import checkpoints
 
 Row = Mapping[str, Any]
-DEFAULTS = ("FD-attr", "FID", "FD", "swd")  # The first needs no weights from elsewhere.
-# What is shown where there is not room for all, in this order.
+# A checkpoint is chosen by the first of these that it has. FD-attr needs no weights from elsewhere.
+DEFAULTS = ("FD-attr", "FID", "FD", "swd")
+# The scores to show, in this order, where there is no room for all.
 MAIN = ("FID", "FD-attr", "accuracy_ratio", "swap", "precision", "recall", "swd")
 
 
-def shown(folder: Path, protocol: str, step: int) -> Path:
-    """Where the pictures of a checkpoint's evaluation lie."""
-    return folder / "evaluation" / protocol / f"step_{step:08d}"
+def pictures_folder(folder: Path, protocol_id: str, step: int) -> Path:
+    """Folder of the pictures and arrays that the evaluation of one checkpoint leaves."""
+    return folder / "evaluation" / protocol_id / f"step_{step:08d}"
 
 
-def read(folder: Path) -> list[Row]:
-    """The scored checkpoints, in the order of the file; [] where there are none.
+def read_score_rows(folder: Path) -> list[Row]:
+    """Reads the rows of a run's `scores.jsonl`, in the order of the file; [] if it is not there.
 
-    Rows of older versions, which do not tell their protocol, are left out.
+    Rows of older versions have no protocol and are left out.
     """
     rows = read_rows(folder / "scores.jsonl")
     return [row for row in rows if isinstance(row.get("protocol"), dict)]
 
 
-def read_best(folder: Path) -> dict[str, Any] | None:
-    """`best.json`: {"step", "score", "value", "protocol"}, or None where there is none."""
-    best = checkpoints.read_best(folder)
-    return dataclasses.asdict(best) if best.step is not None else None
+def group_by_protocol(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """Groups rows by their protocol's id and sorts each group by step.
 
-
-def by_protocol(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    """The rows of each protocol's id, by step; the later one where a step comes twice."""
+    Of two rows of one step and protocol the later one counts.
+    """
     groups: dict[str, dict[int, Row]] = {}
     for row in (row for row in rows if isinstance(row.get("protocol"), dict)):
         groups.setdefault(row["protocol"]["id"], {})[row["step"]] = row
     return {name: [group[step] for step in sorted(group)] for name, group in groups.items()}
 
 
-def names(rows: Iterable[Row]) -> list[str]:
-    """Every score of these rows, in the order in which they come."""
+def replace_row(rows: Sequence[Row], row: Row) -> list[Row]:
+    """Appends `row` and drops an earlier row of the same step and protocol."""
+    same = (row["step"], row["protocol"])
+    return [x for x in rows if (x["step"], x.get("protocol")) != same] + [row]
+
+
+def score_names(rows: Iterable[Row]) -> list[str]:
+    """Names of all scores in these rows, each once, in the order in which they first occur."""
     return list(dict.fromkeys(name for row in rows for name in row["scores"]))
 
 
-def number(value: object) -> float | None:
-    """A finite number; None for null, NaN and infinity."""
+def scores_with_numbers(rows: Sequence[Row]) -> list[str]:
+    """Names of the scores that have a finite mean in at least one of these rows."""
+    return [
+        name for name in score_names(rows) if any(score_mean(r, name) is not None for r in rows)
+    ]
+
+
+def finite_number(value: object) -> float | None:
+    """Returns a finite number as a float, and None for null, NaN, infinity or no number."""
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
-def score(row: Row, name: str, kind: str = "mean") -> float | None:
-    """The "mean", "sd" or "floor" of a score; None where there is none."""
-    return number((row["scores"].get(name) or {}).get(kind))
+def score_mean(row: Row, name: str) -> float | None:
+    """Mean of a score over the evaluation seeds; None where the row has none."""
+    return _score_field(row, name, "mean")
 
 
-def pick(base: str, there: Iterable[str]) -> str | None:
-    """The first score called `base`: by its whole name, or without its extractor ("FD-attr", "FD").
+def score_deviation(row: Row, name: str) -> float | None:
+    """Standard deviation of a score over the evaluation seeds; None where it is not known."""
+    return _score_field(row, name, "sd")
 
-    None where none is.
+
+def score_baseline(row: Row, name: str) -> float | None:
+    """The score that real pictures get in place of the generated ones; None where there is none."""
+    return _score_field(row, name, "floor")
+
+
+def score_cases(row: Row, name: str) -> int | None:
+    """Number of cases that a score of few cases is a share of; None for all other scores."""
+    cases = _score_field(row, name, "cases")
+    return None if cases is None else int(cases)
+
+
+def _score_field(row: Row, name: str, field: str) -> float | None:
+    return finite_number((row["scores"].get(name) or {}).get(field))
+
+
+def pick_score(base: str, names: Iterable[str]) -> str | None:
+    """Finds a score by its whole name or by a beginning of it; None where none is called so.
+
+    "FD-attr" and "FD" both find "FD-attr@1a2b3c4d". A score whose whole name is "FD" comes first.
     """
-    found = (x for x in there if base in (x, x.partition("@")[0], x.partition("-")[0]))
+    found = (x for x in names if base in (x, x.partition("@")[0], x.partition("-")[0]))
     return min(found, key=lambda name: name != base, default=None)
 
 
-def main_names(rows: Sequence[Row]) -> list[str]:
-    """The scores of `MAIN` that these rows have."""
-    return [name for base in MAIN if (name := pick(base, names(rows)))]
+def short_name(name: str) -> str:
+    """Name of a score without its extractor's fingerprint: "FD-attr" for "FD-attr@1a2b3c4d"."""
+    return name.partition("@")[0]
 
 
-def default_name(rows: Sequence[Row]) -> str | None:
-    """The score to choose a checkpoint by: the first of `DEFAULTS`, or of all; None without any."""
-    there = [name for name in names(rows) if any(score(row, name) is not None for row in rows)]
-    wished = (pick(base, there) for base in DEFAULTS)
-    return next((name for name in wished if name), next(iter(there), None))
+def main_score_names(rows: Sequence[Row]) -> list[str]:
+    """Names of the scores of `MAIN` that these rows have, in the order of `MAIN`."""
+    return [name for base in MAIN if (name := pick_score(base, score_names(rows)))]
 
 
-def best_row(rows: Iterable[Row], name: str) -> Row | None:
-    """The best under a score, the earliest of equals; None where none has it."""
-    having = [row for row in rows if score(row, name) is not None]
+def default_score_name(rows: Sequence[Row]) -> str | None:
+    """Name of the score to choose a checkpoint by; None where no score has a number.
+
+    It is the first of `DEFAULTS` that has numbers, else the first of all scores that have.
+    """
+    names = scores_with_numbers(rows)
+    wished = (pick_score(base, names) for base in DEFAULTS)
+    return next((name for name in wished if name), next(iter(names), None))
+
+
+def find_best_row(rows: Iterable[Row], name: str) -> Row | None:
+    """Finds the row that is best by a score, the earliest of equals; None where no row has it.
+
+    Raises ConfigError for a name that is no score.
+    """
+    having = [row for row in rows if score_mean(row, name) is not None]
     sign = 1 if better(name) == "lower" else -1
-    return min(having, key=lambda row: (sign * score(row, name), row["step"]), default=None)
+    return min(having, key=lambda row: (sign * score_mean(row, name), row["step"]), default=None)
 
 
-def differing(protocols: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """The fields, but for the id, in which protocols differ, with each one's value."""
+def differing_fields(protocols: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Fields in which protocols differ, with the value of each protocol; the id does not count."""
     fields = dict.fromkeys(field for protocol in protocols for field in protocol if field != "id")
     values = {field: [protocol.get(field) for protocol in protocols] for field in fields}
     return {field: v for field, v in values.items() if any(x != v[0] for x in v)}
 
 
-def format_number(value: float | None, sd: float | None = None) -> str:
-    """To the first digit of its deviation (the second after a 1), else to four digits; "-"."""
-    if value is None:
-        return "-"
-    unit, digits = (sd, 1 + (f"{sd:e}"[0] == "1")) if sd else (value, 4)
-    places = digits - 1 - math.floor(math.log10(abs(unit))) if unit else 1
-    return f"{value:,.{min(max(places, 0), 6)}f}"
+def accuracy_gap(attribute: Mapping[str, Any]) -> float | None:
+    """Balanced accuracy on generated faces minus that on real ones, below 0 where control fails.
+
+    `attribute` is one entry of a row's "attributes". None where either accuracy is not known.
+    """
+    generated = finite_number(attribute.get("balanced_accuracy"))
+    real = finite_number((attribute.get("real") or {}).get("balanced_accuracy"))
+    return None if generated is None or real is None else generated - real
 
 
-def format_score(row: Row, name: str, sign: str = "+-") -> str:
-    """The mean, and its deviation over the seeds where that is known: "41.2 +- 0.3"."""
-    mean, sd = score(row, name), score(row, name, "sd")
-    if mean is None or not sd:
-        return format_number(mean)
-    return f"{format_number(mean, sd)} {sign} {format_number(sd, sd)}"
-
-
-def format_floor(row: Row, name: str) -> str:
-    """What real pictures get, to the digits of the mean."""
-    return format_number(score(row, name, "floor"), score(row, name, "sd"))
-
-
-def percent(value: object, signed: bool = False) -> str:
-    """Of a share: "91.2"; "-" for null or NaN."""
-    share = number(value)
-    return "-" if share is None else f"{100 * share:{'+' if signed else ''}.1f}"
-
-
-def gap(attribute: Mapping[str, Any]) -> float | None:
-    """Balanced accuracy on generated faces less that on real ones: negative where control fails."""
-    fake = number(attribute.get("balanced_accuracy"))
-    real = number((attribute.get("real") or {}).get("balanced_accuracy"))
-    return None if fake is None or real is None else fake - real
-
-
-def worst_first(attributes: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The attributes' names by their gap; those without one come last."""
-    gaps = {name: gap(attribute) for name, attribute in attributes.items()}
+def sort_worst_first(attributes: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Names of a row's "attributes", the lowest `accuracy_gap` first, those without one last."""
+    gaps = {name: accuracy_gap(attribute) for name, attribute in attributes.items()}
     return sorted(gaps, key=lambda name: math.inf if gaps[name] is None else gaps[name])

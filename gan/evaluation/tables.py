@@ -1,94 +1,99 @@
-"""What an evaluation tells the terminal; no line is longer than `WIDTH`."""
+"""Lays out what an evaluation prints to the terminal; no line is longer than `WIDTH`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gan.evaluation.formats import format_baseline, format_percent, format_score
 from gan.evaluation.score_rows import (
     Row,
-    by_protocol,
-    format_floor,
-    format_score,
-    gap,
-    main_names,
-    percent,
-    worst_first,
+    accuracy_gap,
+    group_by_protocol,
+    main_score_names,
+    short_name,
+    sort_worst_first,
 )
 from gan.metrics.scores import better
+from gan.workdir.checkpoints import Best
 
-WIDTH = 100
-FEW = 5  # Attributes, at each end of the table.
-NAME = 24  # Letters, of an attribute's name.
+WIDTH = 100  # Letters of a line.
+FEW = 5  # Attributes shown at either end of a long attribute table.
+NAME = 24  # Letters of an attribute's name.
 
 
-def score_table(rows: Sequence[Row], best: Mapping[str, Any] | None = None) -> str:
-    """A line a checkpoint, a column a score, below them the floors; a table for each protocol.
+def lay_out_scores(rows: Sequence[Row], best: Best | None = None) -> str:
+    """Lays out a table for each protocol: a line a checkpoint, a column a score.
 
-    `best` is what `best.json` holds: its checkpoint is marked.
+    The last line has the baselines. The checkpoint of `best` is marked with a star.
     """
     if not rows:
         return "No checkpoint is scored yet."
-    return "\n\n".join(_score_table(group, best) for group in by_protocol(rows).values())
+    groups = group_by_protocol(rows).values()
+    return "\n\n".join(_lay_out_protocol(group, best or Best()) for group in groups)
 
 
-def _score_table(rows: Sequence[Row], best: Mapping[str, Any] | None) -> str:
-    protocol, columns = rows[0]["protocol"], main_names(rows)
-    best = best if best and best.get("protocol") == protocol["id"] else None
+def _lay_out_protocol(rows: Sequence[Row], best: Best) -> str:
+    protocol, columns = rows[0]["protocol"], main_score_names(rows)
+    best_step = best.step if best.protocol == protocol["id"] else None
     cells = [
-        ["step", *(name.partition("@")[0] for name in columns)],
+        ["step", *map(short_name, columns)],
         ["", *(f"({better(name)})" for name in columns)],
     ]
     for row in rows:
-        mark = "*" if best and row["step"] == best["step"] else ""
+        mark = "*" if row["step"] == best_step else ""
         cells.append([f"{mark}{row['step']}", *(format_score(row, name) for name in columns)])
-    cells.append(["real", *(format_floor(rows[-1], name) for name in columns)])
+    cells.append(["baseline", *(format_baseline(rows[-1], name) for name in columns)])
     notes = [
         f"Protocol {protocol['id']}: {protocol.get('images', '?')} pictures, split "
-        f"{protocol.get('split', '?')}. real: what as many real pictures get."
+        f"{protocol.get('split', '?')}. Baseline: as many real pictures, scored in the same way."
     ]
-    if best:
-        notes.append(f"* the best by {best['score']}")
-    return "\n".join([*layout(cells), *(shorten(note, WIDTH) for note in notes)])
+    if best_step is not None:
+        notes.append(f"* the best by {best.score}")
+    return "\n".join([*align_columns(cells), *(shorten(note, WIDTH) for note in notes)])
 
 
-def attribute_table(row: Row) -> str:
-    """The attributes that faces show least and most as asked, beside real pictures; in percent."""
+def lay_out_attributes(row: Row) -> str:
+    """Lays out the attributes that faces show least and most as requested, in percent.
+
+    The column "real" is the balanced accuracy on real pictures.
+    """
     attributes = row["attributes"]
     if not attributes:
         return "No attributes: the run is unconditional."
-    order = worst_first(attributes)
+    order = sort_worst_first(attributes)
     cells = [
         ["attribute", "with it", "TPR", "TNR", "balanced", "real", "gap", "F1", "swap", "tier"],
-        *(_attribute(name, attributes[name]) for name in order),
+        *(_attribute_cells(name, attributes[name]) for name in order),
     ]
-    lines = layout(cells, left=1)
+    lines = align_columns(cells, left=1)
     if len(order) > 2 * FEW:
         lines[1 + FEW : -FEW] = [f"... {len(order) - 2 * FEW} between them"]
     return "\n".join(lines)
 
 
-def _attribute(name: str, found: Mapping[str, Any]) -> list[str]:
-    positives = found.get("positives")
+def _attribute_cells(name: str, found: Mapping[str, Any]) -> list[str]:
+    positives, real = found.get("positives"), found.get("real") or {}
+    rates = ("true_positive", "true_negative", "balanced_accuracy")
     return [
         shorten(name, NAME),
         "-" if positives is None else f"{positives:,}",
-        *(percent(found.get(k)) for k in ("true_positive", "true_negative", "balanced_accuracy")),
-        percent((found.get("real") or {}).get("balanced_accuracy")),
-        percent(gap(found), signed=True),
-        *(percent(found.get(key)) for key in ("f1", "swap")),
+        *(format_percent(found.get(rate)) for rate in rates),
+        format_percent(real.get("balanced_accuracy")),
+        format_percent(accuracy_gap(found), signed=True),
+        *(format_percent(found.get(key)) for key in ("f1", "swap")),
         shorten(str(found.get("tier") or "-"), 10),
     ]
 
 
-def brief(row: Row) -> str:
-    """The main scores of one checkpoint, in a line."""
-    names = main_names([row])
-    return ", ".join(f"{name.partition('@')[0]} {format_score(row, name)}" for name in names)
+def summarize_row(row: Row) -> str:
+    """Writes the main scores of one checkpoint in a line."""
+    names = main_score_names([row])
+    return ", ".join(f"{short_name(name)} {format_score(row, name)}" for name in names)
 
 
-def layout(cells: Sequence[Sequence[str]], left: int = 0) -> list[str]:
-    """Lines of aligned columns, the first `left` of them to the left.
+def align_columns(cells: Sequence[Sequence[str]], left: int = 0) -> list[str]:
+    """Pads cells to lines of aligned columns, the first `left` columns to the left.
 
-    Columns beyond `WIDTH` are left out, so the first come first.
+    Columns that would go beyond `WIDTH` are left out, the last ones first.
     """
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     while sum(widths) + 2 * (len(widths) - 1) > WIDTH:
@@ -102,5 +107,5 @@ def layout(cells: Sequence[Sequence[str]], left: int = 0) -> list[str]:
 
 
 def shorten(text: str, width: int) -> str:
-    """At most `width` letters of it."""
+    """Cuts a text to `width` letters, the last three of them dots where something is cut off."""
     return text if len(text) <= width else f"{text[: width - 3]}..."

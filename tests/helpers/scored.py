@@ -1,4 +1,4 @@
-"""Folders of runs that look evaluated: numbers of the usual sizes, drawn from a seed."""
+"""Makes folders of runs that look evaluated: numbers of the usual sizes, drawn from a seed."""
 
 import json
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from gan.runtime.pictures import write_png
 
 NAMES = ("Smiling", "Eyeglasses", "Bald", "Male")
 HASH = "1a2b3c4d"
-FIRST = {  # Values of the first checkpoint and of the floor.
+FIRST = {  # Values of the first checkpoint, and the baselines.
     "swd": (160, 5.1),
     f"FD-attr@{HASH}": (90, 1.3),
     f"KD-attr@{HASH}": (0.09, 0.0004),
@@ -55,23 +55,31 @@ def row(
     about: dict | None = None,
     seed: int = 0,
 ) -> dict:
-    """Of a checkpoint that went `progress` of the way from the first one to the floor."""
+    """Row of a checkpoint that went `progress` of the way from the first one to the baseline."""
     rng = np.random.default_rng([seed, step])
     scores = {}
-    for name, (first, floor) in FIRST.items():
+    for name, (first, baseline) in FIRST.items():
         last = (
             {"swap": 0.85, "leakage": 0.04}.get(name.partition("-")[0], 1)
-            if floor is None
-            else floor
+            if baseline is None
+            else baseline
         )
         mean = first + (last - first) * progress * (1 + 0.03 * rng.standard_normal())
-        scores[name] = {"mean": mean, "sd": abs(first - last) * 0.01, "floor": floor}
+        scores[name] = {"mean": mean, "sd": abs(first - last) * 0.01, "floor": baseline}
     return {
         "step": step,
         "scores": scores,
         "attributes": {name: attribute(i, progress, rng) for i, name in enumerate(names)},
         "protocol": about or protocol(),
     }
+
+
+def few_rows(steps: int = 4, **options: object) -> list[dict]:
+    """Rows of two scores at steps 1000, 2000, ...: drawing the charts of all scores takes long."""
+    rows = [row(1000 * i, i / 5, **options) for i in range(1, steps + 1)]
+    for x in rows:
+        x["scores"] = {name: x["scores"][name] for name in ("swd", f"FD-attr@{HASH}")}
+    return rows
 
 
 def attribute(i: int, progress: float, rng: np.random.Generator) -> dict:
@@ -91,7 +99,7 @@ def attribute(i: int, progress: float, rng: np.random.Generator) -> dict:
 
 
 def write(folder: Path, rows: Sequence[dict], best: dict | None = None) -> Path:
-    """The scores alone."""
+    """Writes the scores alone."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "scores.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     if best:
@@ -100,9 +108,9 @@ def write(folder: Path, rows: Sequence[dict], best: dict | None = None) -> Path:
 
 
 def write_rest(folder: Path, step: int, names: Sequence[str] = NAMES, rows: int = 50) -> Path:
-    """Pictures, the swap matrix, training curves, configuration."""
+    """Writes pictures, the swap matrix, training curves and the configuration."""
     rng = np.random.default_rng(1)
-    evaluation = score_rows.shown(folder, protocol()["id"], step)
+    evaluation = score_rows.pictures_folder(folder, protocol()["id"], step)
     for name in ("samples.png", "nearest.png"):
         write_png(evaluation / name, rng.integers(0, 255, (16, 32, 3), dtype=np.uint8))
     matrix = rng.beta(0.5, 12, (len(names), len(names)))

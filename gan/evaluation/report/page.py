@@ -1,4 +1,8 @@
-"""The report's HTML: the page round it, its style, and its pieces. Text is escaped here."""
+"""Builds the report's HTML from pieces. All text is escaped here.
+
+Each function returns the HTML of what it is named after; arguments called `parts`, `content` or
+`figures` are HTML, all others are text.
+"""
 
 import base64
 import html
@@ -11,14 +15,14 @@ escape = html.escape
 
 
 class Cell(NamedTuple):
-    """Of a table."""
+    """A cell of a table with a tinted background."""
 
     text: str
-    tint: float | None = None  # In [-1, 1]: nothing to good, and to bad below 0.
+    tint: float | None = None  # In [-1, 1]: the strength of "good", below 0 that of "bad".
 
 
-def page(title: str, parts: Iterable[str]) -> str:
-    """The whole document. `parts` are HTML, `title` is text."""
+def document(title: str, parts: Iterable[str]) -> str:
+    """The whole document, with its style in it."""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -30,12 +34,17 @@ def page(title: str, parts: Iterable[str]) -> str:
 
 
 def heading(title: str) -> str:
-    """The page's own."""
+    """The heading of the page."""
     return f"<h1>{escape(title)}</h1>"
 
 
+def subheading(title: str) -> str:
+    """A heading within a section."""
+    return f"<h3>{escape(title)}</h3>"
+
+
 def section(title: str, *parts: str) -> str:
-    """A heading and what stands under it; "" where nothing does."""
+    """A heading with its parts below it; "" if all parts are empty."""
     if not any(parts):
         return ""
     return (
@@ -44,18 +53,18 @@ def section(title: str, *parts: str) -> str:
 
 
 def paragraph(text: str, style: str = "") -> str:
-    """Text, "note" for the small print."""
+    """A paragraph in the style "lead", "note" (small print) or the usual one."""
     return f'<p class="{style}">{escape(text)}</p>' if style else f"<p>{escape(text)}</p>"
 
 
 def folded(title: str, *parts: str) -> str:
-    """What opens at a click."""
+    """Parts that are shown when their title is clicked."""
     body = "\n".join(filter(None, parts))
     return f"<details>\n<summary>{escape(title)}</summary>\n{body}\n</details>"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str | Cell]]) -> str:
-    """The first column stays in sight where the others have to be scrolled to."""
+    """A table; on a narrow screen its first column stays while the others are scrolled."""
     lines = ["".join(f'<th scope="col">{escape(text)}</th>' for text in head)]
     for first, *others in rows:
         name = first.text if isinstance(first, Cell) else first
@@ -77,26 +86,26 @@ def _cell(cell: str | Cell) -> str:
 
 
 def terms(pairs: Iterable[tuple[str, str]]) -> str:
-    """Terms and what they mean."""
+    """A list of terms, each with its meaning."""
     items = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in pairs)
     return f"<dl>{items}</dl>"
 
 
 def card(name: str, value: str, beside: str, meaning: str) -> str:
-    """A number, large."""
+    """A value in large letters, with a smaller one beside it and its meaning below."""
     return (
         f'<div class="card"><h3>{escape(name)}</h3>'
         f"<b>{escape(value)} <small>{escape(beside)}</small></b><p>{escape(meaning)}</p></div>"
     )
 
 
-def cards(found: Iterable[str]) -> str:
-    """Side by side where there is room."""
-    return f'<div class="cards">{"".join(found)}</div>'
+def cards(parts: Iterable[str]) -> str:
+    """Cards side by side, as far as there is room."""
+    return f'<div class="cards">{"".join(parts)}</div>'
 
 
 def figure(content: str, caption: str, lines: Sequence[str] = ()) -> str:
-    """A picture or a chart (HTML) and its caption, with the names of a chart's two `lines`."""
+    """A picture or chart with its caption and the names of a chart's two `lines`."""
     key = ", ".join(
         f'<i style="color: var(--{colour})">{escape(line)}</i>'
         for line, colour in zip(lines, ("first", "second"), strict=False)
@@ -105,30 +114,30 @@ def figure(content: str, caption: str, lines: Sequence[str] = ()) -> str:
 
 
 def charts(figures: Iterable[str]) -> str:
-    """Side by side where there is room."""
+    """Charts side by side, as far as there is room."""
     return f'<div class="charts">{"".join(figures)}</div>'
 
 
 def wide(content: str, width: int) -> str:
-    """What is at least `width` pixels wide: a narrow screen scrolls to the rest."""
+    """Content that is `width` pixels wide; a narrow screen scrolls it."""
     return f'<div class="scroll"><div style="width: {width}px">{content}</div></div>'
 
 
 def code(text: str) -> str:
-    """Text as it is."""
+    """Text in a typewriter font, its lines and spaces kept."""
     return f"<pre>{escape(text)}</pre>"
 
 
-def picture(path: Path, alt: str) -> str:
-    """A PNG, in the page itself; "" where there is none."""
+def picture(path: Path, description: str) -> str:
+    """A PNG, embedded in the page; "" if it is not there."""
     if not path.exists():
         return ""
     data = base64.b64encode(path.read_bytes()).decode()
-    image = f'<img alt="{escape(alt)}" src="data:image/png;base64,{data}">'
+    image = f'<img alt="{escape(description)}" src="data:image/png;base64,{data}">'
     return f'<div class="scroll">{image}</div>'
 
 
-# Shares of a matrix whose colour grows with their root.
+# Key to the colours of a matrix of shares, which grow with the square root of the share.
 SCALE = (
     '<div class="scale">'
     + "".join(
