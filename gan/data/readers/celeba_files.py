@@ -1,110 +1,108 @@
-"""Where the files of CelebA's layouts lie, in a folder or in a zip."""
+"""CelebA's pictures on disk, and the `Source` that pictures and tables of labels make.
 
-import contextlib
+    img_align_celeba.zip       or the unpacked folder img_align_celeba/, anywhere in a folder or zip
+
+All readers of CelebA as files share this: each finds its own files of labels, says how to read them
+by a `LabelReaders`, and lets `make_celeba_source` match them with the pictures.
+"""
+
+import functools
+import hashlib
 import io
-import os
+import logging
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+import numpy as np
 from PIL import Image
 
 from gan.config import Data
-from gan.data.readers.files import Files, Folder, Stamp, Zip, open_files
-from gan.errors import ConfigError, DataError, first_few, nearest
+from gan.data.readers.celeba_labels import LabelTable
+from gan.data.readers.files import (
+    MAX_TEXT,
+    Files,
+    Folder,
+    Stamp,
+    Zip,
+    explain_missing,
+    find_file,
+    join_names,
+    open_files,
+    read_nth,
+)
+from gan.data.source import SPLITS, Picture, Source, Split, hash_splits, match_names, share_splits
+from gan.errors import DataError, first_few
 
-PICTURE = re.compile(r"[0-9]{6}\.jpg")
+log = logging.getLogger("gan")
+
+PICTURE_NAME = re.compile(r"[0-9]{6}\.jpg")
 FRAME = (218, 178)  # Height, width of the official pictures.
 MAX_SCALE = 4  # Larger frames are refused: one picture of 20,000 x 20,000 would fill the memory.
 ALIGNED = (
     "aligned pictures are 178 x 218, or smaller or larger in proportion (at most "
     f"{MAX_SCALE} times)."
 )
-TRIED = 100  # Pictures that may be bad, with on_bad=skip, before the first good one.
+TRIED = 100  # With on_bad=skip, so many pictures may be bad before the first good one.
+T = TypeVar("T")
 
 
 class Pictures(NamedTuple):
-    """Where the pictures are."""
+    """The pictures of a data set: files in one folder."""
 
     files: Files
-    folder: str  # Within `files`.
-    stamps: dict[str, Stamp]  # Of each picture, by its name within `folder`.
+    folder: str  # Name of the folder within `files`.
+    stamps: dict[str, Stamp]  # One a picture, by its name within `folder`.
 
     def path(self, name: str) -> str:
-        """Its name within `files`."""
-        return join(self.folder, name)
+        """Returns the name of a picture within `files`."""
+        return join_names(self.folder, name)
 
     def where(self, name: str) -> str:
-        """One of them, for messages."""
+        """Returns where a picture lies, for messages."""
         return self.files.where(self.path(name))
 
     def place(self) -> str:
-        """All of them, for messages."""
+        """Returns where all pictures lie, for messages."""
         return str(
             self.files.path / self.folder if isinstance(self.files, Folder) else self.files.path
         )
 
 
-def open_data(config: Data, name: str, needs: str, how_to_get: str) -> Files:
-    """The folder or zip at `config.path`. ConfigError without one, DataError if it is not there."""
-    if config.path is None:
-        raise ConfigError(
-            f"config.data.path is not given: source {name!r} needs a folder, or a zip, with "
-            f"{needs}, given by --config.data.path=PATH. {how_to_get}"
-        )
-    path = Path(os.path.expanduser(config.path))
-    if not os.path.exists(path):
-        raise DataError(
-            f"config.data.path={str(path)!r} does not exist; give the folder, or the zip, that "
-            f"holds {needs}.{nearest(path.name, listdir(path.parent))}"
-        )
-    return open_files(path)
+class LabelReaders(NamedTuple):
+    """One function for each file of labels, which reads it; None for a file that is missing."""
+
+    attributes: Callable[[], LabelTable]
+    partition: Callable[[], LabelTable] | None  # 0 train, 1 validation, 2 test.
+    identity: Callable[[], LabelTable] | None
 
 
-def top_folder(files: Files) -> str:
-    """The folder that all of a zip is in, or "": who zips a folder may zip it with its name."""
-    if isinstance(files, Folder):
-        return ""
-    tops = {name.partition("/")[0] if "/" in name else "" for name in files.list(deep=True)}
-    return tops.pop() if len(tops) == 1 else ""
-
-
-def locate(files: Files, name: str, folders: Sequence[str]) -> str | None:
-    """Its name with the first of the folders that has it, or None."""
-    paths = (join(folder, name) for folder in folders)
-    return next((path for path in paths if files.has(path)), None)
-
-
-def lies_at(
-    path: Path, layout_folders: Callable[[Files], list[str]], labels: str, pictures: str
+def has_layout(
+    path: Path, find_folders: Callable[[Files], list[str]], labels: str, pictures: str
 ) -> bool:
-    """Whether the labels and the folder, or the zip, of pictures do; False if nothing does."""
+    """Tells whether the file `labels`, and the folder or zip `pictures`, lie in known folders.
+
+    `find_folders` lists these. Never raises: where nothing can be opened, there is no layout.
+    """
     try:
         files = open_files(path)
-        folders = layout_folders(files)
-        return locate(files, labels, folders) is not None and any(
-            locate(files, name, folders) for name in (pictures, f"{pictures}.zip")
+        folders = find_folders(files)
+        return find_file(files, labels, folders) is not None and any(
+            find_file(files, name, folders) for name in (pictures, f"{pictures}.zip")
         )
-    except (OSError, ValueError):  # DataError is one.
+    except (OSError, ValueError):  # DataError is a ValueError.
         return False
 
 
-def require(files: Files, name: str, folders: Sequence[str]) -> str:
-    """Its name with the first of the folders that has it; DataError says what lies there."""
-    path = locate(files, name, folders)
-    if path is None:
-        raise not_there(files, name, folders)
-    return path
-
-
 def find_pictures(
-    files: Files, prefixes: Sequence[str], pattern: re.Pattern[str] = PICTURE
+    files: Files, prefixes: Sequence[str], pattern: re.Pattern[str] = PICTURE_NAME
 ) -> Pictures:
-    """The pictures in the zip `PREFIX.zip` or, failing any, in the folder `PREFIX` of `files`.
+    """Finds the pictures in the zip `PREFIX.zip` or, failing any, in the folder `PREFIX`.
 
-    The first that has any, zips first (their checksums tell damage). DataError if none has.
+    Zips come first, since their checksums tell damage. DataError if none has a picture whose name
+    matches `pattern`.
     """
     empty = []
     if isinstance(files, Folder):
@@ -112,11 +110,11 @@ def find_pictures(
             archive = Zip(files.path / prefix)
             base = Path(prefix).stem
             for folder in (base, "", f"{base}/{base}"):
-                if stamps := matching(archive, folder, pattern):
+                if stamps := list_pictures(archive, folder, pattern):
                     return Pictures(archive, folder, stamps)
             empty.append((archive.path, list(archive.list(deep=True))))
     for prefix in filter(files.has, prefixes):
-        if stamps := matching(files, prefix, pattern):
+        if stamps := list_pictures(files, prefix, pattern):
             return Pictures(files, prefix, stamps)
         empty.append((files.where(prefix), list(files.list(prefix))))
     for path, there in empty:
@@ -131,7 +129,7 @@ def find_pictures(
                 "and give its folder as config.data.path."
             )
     base = prefixes[0].rpartition("/")[2]
-    raise not_there(
+    raise explain_missing(
         files,
         f"{base}.zip",
         [prefix.rpartition("/")[0] for prefix in prefixes],
@@ -139,78 +137,199 @@ def find_pictures(
     )
 
 
-def matching(files: Files, folder: str, pattern: re.Pattern[str]) -> dict[str, Stamp]:
-    """The files in the folder whose names are those of pictures."""
+def list_pictures(files: Files, folder: str, pattern: re.Pattern[str]) -> dict[str, Stamp]:
+    """Lists the files in the folder whose names match `pattern`, with their stamps."""
     return {name: stamp for name, stamp in files.list(folder).items() if pattern.fullmatch(name)}
 
 
-def not_there(files: Files, name: str, folders: Sequence[str], or_else: str = "") -> DataError:
-    """Says what lies there instead, or that it lies a folder higher."""
-    there = sorted({entry for folder in folders for entry in entries(files, folder)})
-    remedy = f"{nearest(name, there)} Put it there under its official name."
-    if os.path.exists(files.path.parent / name):
-        remedy = f" It lies in {files.path.parent}: give that folder as config.data.path."
-    inner = sorted({folder for folder in folders if folder})
-    nor = f" (nor in its folders {', '.join(inner)})" if inner else ""
-    return DataError(
-        f"{files.path}: {name}{or_else} is not there{nor}. There lie {first_few(there)}.{remedy}"
-    )
-
-
-def frame_of(files: Files, name: str) -> tuple[int, int]:
-    """Height and width of an aligned picture: the official ones or in proportion, or DataError."""
-    height, width = size_of(files, name)
-    if not aligned(height, width):
-        raise DataError(f"{files.where(name)} is {width} x {height}; {ALIGNED}")
-    return height, width
-
-
-def aligned(height: int, width: int) -> bool:
-    """Whether this is the frame of the official pictures, or one in proportion to it."""
+def is_aligned(height: int, width: int) -> bool:
+    """Tells whether this is the frame of the official pictures, or one in proportion to it."""
     return abs(height - width * FRAME[0] / FRAME[1]) < 1 and height <= MAX_SCALE * FRAME[0]
 
 
-def size_of(files: Files, name: str) -> tuple[int, int]:
-    """Height and width of a JPEG, from its header."""
-    data = files.read(name)
+def open_header(picture: Picture | DataError, name: str, formats: tuple[str, ...]) -> Image.Image:
+    """Opens an encoded picture without decoding it: its format and size are known then.
+
+    Raises `picture` if that is a DataError, and a DataError if it has none of the `formats`.
+    """
+    if isinstance(picture, DataError):
+        raise picture
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Of sizes.
-            width, height = Image.open(io.BytesIO(data), formats=("JPEG",)).size
+            warnings.simplefilter("ignore")  # Pillow warns of large sizes.
+            return Image.open(io.BytesIO(picture), formats=formats)
     except Exception:  # Decoders fail in any way.
         raise DataError(
-            f"{files.where(name)} is not a JPEG file with a whole header: {len(data):,} bytes, "
-            f"beginning with {data[:8]!r}."
+            f"{name} is not a {' or '.join(formats)} file with a whole header: {len(picture):,} "
+            f"bytes, beginning with {picture[:8]!r}."
         ) from None
+
+
+def measure_jpeg(picture: Picture | DataError, name: str) -> tuple[int, int]:
+    """Returns height and width of a JPEG. DataError if it is none."""
+    width, height = open_header(picture, name, ("JPEG",)).size
     return height, width
 
 
-def first_size(
-    pictures: Pictures, measure: Callable[[Files, str], tuple[int, int]], on_bad: str
+def measure_aligned(picture: Picture | DataError, name: str) -> tuple[int, int]:
+    """Returns height and width of a JPEG. DataError if it is none, or is no aligned picture."""
+    height, width = measure_jpeg(picture, name)
+    if not is_aligned(height, width):
+        raise DataError(f"{name} is {width} x {height}; {ALIGNED}")
+    return height, width
+
+
+def take_first_good(looks: Iterable[Callable[[], T]], on_bad: str, if_none: str) -> T:
+    """Returns what the first of the functions returns that raises no DataError.
+
+    Unless `on_bad` is "skip", only the first is called. If all raise, the first DataError is
+    raised; if there are none, a DataError that says `if_none`.
+    """
+    first_error = None
+    for look in looks:
+        try:
+            return look()
+        except DataError as error:
+            first_error = first_error or error
+        if on_bad != "skip":
+            break
+    raise first_error or DataError(if_none)
+
+
+def make_celeba_source(
+    config: Data,
+    name: str,
+    layout: str,
+    attribute_names: tuple[str, ...],
+    labels: LabelReaders,
+    files: Files,
+    label_files: Sequence[str | None],
+    pictures: Pictures,
+    aligned: bool = True,
+) -> Source:
+    """Makes the `Source` of JPEG files that are labelled by tables.
+
+    The fingerprint is of the stamps of the pictures and the contents of `label_files` in `files`:
+    all that labels are read from, in a fixed order, None for what is missing. `layout` begins the
+    line `Source.found`. `aligned` says that all pictures have the frame of the first. DataError if
+    the first picture is bad, or with on_bad=skip the first `TRIED`.
+    """
+    digest = hashlib.sha256(repr(sorted(pictures.stamps.items())).encode())
+    for label_file in label_files:
+        content = files.read(label_file, MAX_TEXT) if label_file else b""
+        digest.update(hashlib.sha256(content).digest())
+    measure = measure_aligned if aligned else measure_jpeg
+    height, width = take_first_good(
+        (
+            functools.partial(measure_member, measure, pictures, member)
+            for member in sorted(pictures.stamps)[:TRIED]
+        ),
+        config.on_bad,
+        f"{pictures.place()} has no pictures.",
+    )
+    kind = "the folder" if isinstance(pictures.files, Folder) else "the zip"
+    if labels.partition:
+        how = "official splits"
+    elif labels.identity:
+        how = "no official splits, so split by identity"
+    else:
+        how = "no official splits, so split by file (one person may be in several splits)"
+    return Source(
+        name=name,
+        found=f"{layout}: {len(pictures.stamps):,} pictures of {width} x {height} in {kind} "
+        f"{pictures.place()}; {how}; {'with' if labels.identity else 'without'} identities",
+        fingerprint=digest.hexdigest(),
+        attribute_names=attribute_names,
+        splits=share_splits(
+            functools.partial(make_celeba_splits, labels, pictures, config.on_bad)
+        ),
+        formats=("JPEG",),
+        frame=(height, width) if aligned else None,
+    )
+
+
+def measure_member(
+    measure: Callable[[bytes, str], tuple[int, int]], pictures: Pictures, member: str
 ) -> tuple[int, int]:
-    """`measure` of the first picture; with on_bad=skip, of the first for which it works."""
-    names = sorted(pictures.stamps)
-    for name in names[:TRIED] if on_bad == "skip" else ():
-        with contextlib.suppress(DataError):
-            return measure(pictures.files, pictures.path(name))
-    return measure(pictures.files, pictures.path(names[0]))
+    """Reads a picture and measures it. DataError if it cannot be read or is bad."""
+    return measure(pictures.files.read(pictures.path(member)), pictures.where(member))
 
 
-def entries(files: Files, folder: str) -> list[str]:
-    """Names of the files in a folder that may be missing, and of a folder's folders."""
-    if isinstance(files, Folder):
-        return listdir(files.path / folder)
-    return list(files.list(folder))
+def make_celeba_splits(
+    labels: LabelReaders, pictures: Pictures, on_bad: str
+) -> dict[str, Split]:
+    """Reads all labels, matches them with the pictures and sorts both into splits.
+
+    Without a partition the splits are by the hash of the identity, or of the file. DataError where
+    labels and pictures do not match (see `match_names`) and where a split is empty.
+    """
+    attributes = labels.attributes()
+    partition = labels.partition and labels.partition()
+    identity = labels.identity and labels.identity()
+    names, left_out = match_tables(attributes, [partition, identity], pictures, on_bad)
+    people = identity.select(names) if identity else np.full(len(names), -1)
+    rows = {}
+    if partition:
+        numbers = partition.select(names)
+        rows = {split: np.flatnonzero(numbers == i) for i, split in enumerate(SPLITS)}
+    if left_out and not all(map(len, rows.values())):  # The first so many are all of one split.
+        log.warning(
+            "%s: no picture that is there is of split %s, so they are split anew by %s.",
+            partition.where,
+            " or ".join(split for split, members in rows.items() if not len(members)),
+            "identity" if identity else "file",
+        )
+        partition = None
+    if not partition:
+        rows = hash_splits([str(person) for person in people] if identity else names)
+    bad = {split: [] for split in SPLITS}
+    for name, reason in left_out.items():
+        number = int(partition.select([name])[0]) if partition and name in partition.rows else 0
+        bad[SPLITS[number]].append((pictures.where(name), reason))
+    splits = {}
+    for number, split in enumerate(SPLITS):
+        members = [names[row] for row in rows[split]]
+        if not members:
+            raise DataError(
+                f"{partition.where}: no picture has the number {number} ({split}), but each of "
+                "0 (train), 1 (validation) and 2 (test) needs some. Without that file they are "
+                "split by identity, or by picture."
+            )
+        splits[split] = Split(
+            attributes=attributes.select(members),
+            identity=people[rows[split]].astype(np.int32),
+            names=[pictures.where(member) for member in members],
+            read=functools.partial(
+                read_nth, pictures.files, [pictures.path(member) for member in members]
+            ),
+            left_out=bad[split],
+        )
+    return splits
 
 
-def listdir(path: Path) -> list[str]:
-    """What lies in a folder; nothing if it cannot be read: this is for hints."""
-    try:
-        return os.listdir(path)
-    except (OSError, ValueError):
-        return []
+def match_tables(
+    attributes: LabelTable,
+    others: Sequence[LabelTable | None],
+    pictures: Pictures,
+    on_bad: str,
+) -> tuple[list[str], dict[str, str]]:
+    """Returns the pictures that are there and in each table, and for all others the reason why not.
 
-
-def join(folder: str, name: str) -> str:
-    """A name within a folder, either of which may be empty."""
-    return f"{folder}/{name}" if folder and name else folder or name
+    The order is that of `attributes`. DataError if `on_bad` is not "skip" and something is missing,
+    or if nothing is left.
+    """
+    names, left_out = list(attributes.rows), {}
+    for table in others:
+        if table is not None:
+            names, lost = match_names(attributes.where, names, table.where, table.rows, on_bad)
+            reasons = {n: f"not in {table.where}" for n, _ in lost if n in attributes.rows}
+            left_out = reasons | left_out  # The first reason stays.
+    names, lost = match_names(attributes.where, names, pictures.place(), pictures.stamps, on_bad)
+    left_out = dict(lost) | left_out
+    if not names:
+        raise DataError(
+            f"{pictures.place()}: not one of its {len(pictures.stamps):,} pictures has a row in "
+            f"each file of labels; {attributes.where} has {first_few(list(attributes.rows))}. All "
+            "have to be of the same download."
+        )
+    return names, left_out

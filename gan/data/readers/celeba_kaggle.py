@@ -1,11 +1,13 @@
-"""CelebA as Kaggle ships it.
+"""Reads CelebA as Kaggle ships it, in the data set "celeba-dataset".
 
     list_attr_celeba.csv                        image_id,5_o_Clock_Shadow,...  (-1 | 1 or 0 | 1)
     list_eval_partition.csv                     image_id,partition             (may be missing)
     img_align_celeba/img_align_celeba/*.jpg     or one level less
 
-in a folder, or in a zip that is never unpacked (`archive.zip`, which may lie in the folder). There
+These lie in a folder, or in a zip (Kaggle's archive.zip), which may itself lie in the folder. There
 are no identities, unless someone put `identity_CelebA.txt`, or `.csv`, beside them.
+
+The source has CelebA's 40 attributes in the order of the file, and JPEG files of one frame.
 """
 
 import functools
@@ -15,25 +17,29 @@ from pathlib import Path
 import numpy as np
 
 from gan.config import Data
-from gan.data.readers import celeba_text
 from gan.data.readers.celeba_files import (
-    PICTURE,
+    PICTURE_NAME,
+    LabelReaders,
     find_pictures,
-    first_size,
-    frame_of,
-    join,
-    locate,
-    open_data,
-    require,
-    top_folder,
+    make_celeba_source,
 )
-from gan.data.readers.celeba_official import Labels, check_names, make_source
-from gan.data.readers.csv_labels import column_names, read_table
-from gan.data.readers.files import MAX_TEXT, Files, Zip, open_files
+from gan.data.readers.celeba_labels import LabelTable, check_attribute_names, read_text_numbers
+from gan.data.readers.csv_labels import read_column_names, read_csv
+from gan.data.readers.files import (
+    END,
+    Files,
+    Zip,
+    find_file,
+    find_top_folder,
+    join_names,
+    open_data,
+    open_files,
+    require_file,
+)
 from gan.data.source import SPLITS, Source
 from gan.errors import DataError, first_few
 
-PICTURES = "img_align_celeba"
+PICTURE_FOLDER = "img_align_celeba"
 ATTRIBUTE_FILE = "list_attr_celeba.csv"
 PARTITION_FILE = "list_eval_partition.csv"
 IDENTITY_FILES = ("identity_CelebA.txt", "identity_CelebA.csv")
@@ -44,80 +50,93 @@ HOW_TO_GET = (
 
 
 def open_source(config: Data) -> Source:
-    """The data set in the folder or zip `config.path`; DataError names what is wrong and where."""
+    """Opens the data set in the folder or zip `config.path`.
+
+    ConfigError without a path; DataError names the file that is missing or damaged.
+    """
     files = open_data(
-        config, "celeba_kaggle", f"{PICTURES}, {ATTRIBUTE_FILE} and {PARTITION_FILE}", HOW_TO_GET
+        config,
+        "celeba_kaggle",
+        f"{PICTURE_FOLDER}, {ATTRIBUTE_FILE} and {PARTITION_FILE}",
+        HOW_TO_GET,
     )
-    files = _zip_within(files) or files
-    folders = [top_folder(files)]
-    attributes = require(files, ATTRIBUTE_FILE, folders)
-    partition = locate(files, PARTITION_FILE, folders)
-    identity = next(filter(None, (locate(files, name, folders) for name in IDENTITY_FILES)), None)
-    names = check_names(f"{files.where(attributes)}, line 1", column_names(files, attributes))
+    files = _find_zip_within(files) or files
+    folders = [find_top_folder(files)]
+    attributes = require_file(files, ATTRIBUTE_FILE, folders)
+    partition = find_file(files, PARTITION_FILE, folders)
+    identities = (find_file(files, name, folders) for name in IDENTITY_FILES)
+    identity = next(filter(None, identities), None)
+    names = check_attribute_names(
+        f"{files.where(attributes)}, line 1", read_column_names(files, attributes)
+    )
     if not names:
         raise DataError(
             f"{files.where(attributes)}, line 1 names no attribute, only the column of pictures. "
             "Fetch the file again."
         )
-    prefix = join(folders[0], PICTURES)
-    pictures = find_pictures(files, [join(prefix, PICTURES), prefix])
-    return make_source(
+    prefix = join_names(folders[0], PICTURE_FOLDER)
+    pictures = find_pictures(files, [join_names(prefix, PICTURE_FOLDER), prefix])
+    return make_celeba_source(
+        config,
         "celeba_kaggle",
         f"CelebA's Kaggle files in {files.path}",
         names,
-        Labels(
-            functools.partial(parse_attributes, files, attributes),
-            partition and functools.partial(parse_numbers, files, partition, len(SPLITS)),
-            identity and _identity(files, identity),
+        LabelReaders(
+            functools.partial(read_csv_attributes, files, attributes),
+            partition and functools.partial(read_csv_numbers, files, partition, len(SPLITS)),
+            identity and _choose_identity_reader(files, identity),
         ),
-        [files.read(name, MAX_TEXT) if name else b"" for name in (attributes, partition, identity)],
+        files,
+        (attributes, partition, identity),
         pictures,
-        first_size(pictures, frame_of, config.on_bad),
-        config.on_bad,
     )
 
 
 def recognise(path: Path) -> bool:
-    """Whether Kaggle's files lie there, or a zip of them does."""
+    """Tells whether Kaggle's files lie at `path`, or a zip of them does."""
     try:
         files = open_files(path)
-        files = _zip_within(files) or files
-        return files.has(join(top_folder(files), ATTRIBUTE_FILE))
-    except (OSError, ValueError):  # DataError is one.
+        files = _find_zip_within(files) or files
+        return files.has(join_names(find_top_folder(files), ATTRIBUTE_FILE))
+    except (OSError, ValueError):  # DataError is a ValueError.
         return False
 
 
-def parse_attributes(files: Files, name: str) -> celeba_text.Table:
-    """uint8 [n a] of 0 | 1."""
-    table = read_table(files, name)
+def read_csv_attributes(files: Files, name: str) -> LabelTable:
+    """Reads the attributes in a CSV file, as uint8 [n a] of 0 | 1. DataError if it is bad."""
+    table = read_csv(files, name)
     columns = [table.binary(column) for column in table.columns]
-    return celeba_text.Table(table.where, _rows(table.pictures), np.stack(columns, axis=1))
+    return LabelTable(table.where, _number(table.pictures), np.stack(columns, axis=1))
 
 
-def parse_numbers(files: Files, name: str, below: int = 10**9) -> celeba_text.Table:
-    """int32 [n]: one whole number from 0 to below `below` for each picture."""
-    table = read_table(files, name)
+def read_csv_numbers(files: Files, name: str, end: int = END) -> LabelTable:
+    """Reads the only column of a CSV file, whole numbers from 0 to `end` - 1, as int32 [n].
+
+    DataError if there are more columns or other values.
+    """
+    table = read_csv(files, name)
     if len(table.columns) != 1:
         raise DataError(
             f"{table.where}, line 1: one column besides the pictures' is needed, not "
             f"{len(table.columns)}: {first_few(list(table.columns))}. Remove the others."
         )
-    numbers = table.whole(next(iter(table.columns)), below).astype(np.int32)
-    return celeba_text.Table(table.where, _rows(table.pictures), numbers)
+    numbers = table.whole(next(iter(table.columns)), end).astype(np.int32)
+    return LabelTable(table.where, _number(table.pictures), numbers)
 
 
-def _identity(files: Files, name: str) -> Callable[[], celeba_text.Table]:
+def _choose_identity_reader(files: Files, name: str) -> Callable[[], LabelTable]:
     if name.endswith(".csv"):
-        return functools.partial(parse_numbers, files, name)
-    return functools.partial(celeba_text.parse_numbers, files, name, PICTURE)
+        return functools.partial(read_csv_numbers, files, name)
+    return functools.partial(read_text_numbers, files, name, PICTURE_NAME)
 
 
-def _rows(pictures: list[str]) -> dict[str, int]:
+def _number(pictures: list[str]) -> dict[str, int]:
+    """Returns the row of each picture."""
     return {picture: row for row, picture in enumerate(pictures)}
 
 
-def _zip_within(files: Files) -> Zip | None:
-    """The zip of it all, where a folder has that instead of the files."""
+def _find_zip_within(files: Files) -> Zip | None:
+    """Returns the zip of everything, if a folder has that instead of the files."""
     if isinstance(files, Zip) or files.has(ATTRIBUTE_FILE):
         return None
     found = []
@@ -126,8 +145,8 @@ def _zip_within(files: Files) -> Zip | None:
             try:
                 archive = Zip(files.path / name)
             except DataError:
-                continue  # Of something else, or of the pictures alone: said by who needs it.
-            if archive.has(join(top_folder(archive), ATTRIBUTE_FILE)):
+                continue  # Perhaps the zip of the pictures: `find_pictures` reports its damage.
+            if archive.has(join_names(find_top_folder(archive), ATTRIBUTE_FILE)):
                 found.append(archive)
     if len(found) > 1:
         names = [archive.path.name for archive in found]

@@ -1,54 +1,66 @@
-"""CelebA, or what is labelled alike, as Hugging Face keeps it (`flwrlabs/celeba`): parquet files.
+"""Reads CelebA, or what is labelled like it, from parquet files of Hugging Face's form.
 
     train-00000-of-00019.parquet ...  valid-...  test-...      right there or in a sub-folder
 
-with the columns `image` (encoded files), `celeb_id` (identity; may be missing) and one of booleans,
-of 0 | 1 or of -1 | 1 for each attribute.
+People get CelebA so as `flwrlabs/celeba`. The columns are `image` (encoded files), `celeb_id`
+(identity; may be missing) and one of booleans, of 0 | 1 or of -1 | 1 for each attribute.
+
+The source has CelebA's 40 attributes in its order, or other columns in theirs; JPEG or PNG files,
+of one frame if they are CelebA's; and splits by hash if only train is there.
 """
 
 import functools
 import hashlib
-import io
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from gan.config import Data
-from gan.data.readers.celeba_files import aligned, open_data
-from gan.data.readers.celeba_official import ATTRIBUTES, check_names
+from gan.data.readers.celeba_files import is_aligned, open_header, take_first_good
+from gan.data.readers.celeba_labels import ATTRIBUTES, check_attribute_names
+from gan.data.readers.files import open_data
 from gan.data.readers.parquet_files import (
-    Shard,
-    candidates,
+    ParquetShard,
     find_folder,
     find_shards,
-    footer,
-    names_of,
+    list_folders,
+    list_shards,
+    name_rows,
     open_shard,
     read_columns,
-    shards_in,
-    stream,
+    read_footer,
+    stream_column,
 )
-from gan.data.source import SPLITS, Picture, Source, Split, hash_splits
+from gan.data.source import (
+    SPLITS,
+    Picture,
+    Source,
+    Split,
+    hash_splits,
+    narrow_identity,
+    share_splits,
+)
 from gan.errors import DataError, first_few, nearest
 
 IMAGE, IDENTITY = "image", "celeb_id"
 
 
-class Layout(NamedTuple):
-    """What all shards share."""
+class Columns(NamedTuple):
+    """What the columns hold; they are the same in all shards."""
 
-    names: tuple[str, ...]  # Columns of attributes.
-    identity: bool
+    names: tuple[str, ...]  # The columns of attributes.
+    identity: bool  # Whether there is a column of identities.
     image: str  # The column, or the field of it, that holds the encoded files.
-    ignored: tuple[str, ...]  # Other columns.
+    ignored: tuple[str, ...]  # Columns that are not read.
 
 
 def open_source(config: Data) -> Source:
-    """The shards in the folder `config.path`; DataError names what is wrong and where."""
+    """Opens the shards in the folder `config.path`.
+
+    ConfigError without a path; DataError names the shard that is missing or damaged.
+    """
     files = open_data(
         config,
         "celeba_parquet",
@@ -63,39 +75,38 @@ def open_source(config: Data) -> Source:
         for path in paths:
             stat = path.stat()
             digest.update(repr((path.name, stat.st_size, stat.st_mtime_ns)).encode())
-            digest.update(footer(path))
+            digest.update(read_footer(path))
             with open_shard(path) as file:
                 schemas[path] = file.schema_arrow.remove_metadata()
-                shards[split].append(Shard(path, file.metadata.num_rows))
-    layout = read_schema(schemas)
-    formats, frame = look_at_first(shards["train"], layout, config.on_bad)
-    splits = functools.cache(functools.partial(read_splits, shards, layout))
+                shards[split].append(ParquetShard(path, file.metadata.num_rows))
+    columns = read_schema(schemas)
+    formats, frame = inspect_first(shards["train"], columns, config.on_bad)
     num = sum(shard.num for split in shards.values() for shard in split)
-    by_hash = "identity" if layout.identity else "row"
+    by_hash = "identity" if columns.identity else "row"
     return Source(
         name="celeba_parquet",
         found=f"parquet files in {folder}: {num:,} pictures in {len(schemas)} files; "
         + ("official splits" if len(shards) > 1 else f"only train is there, split by {by_hash}")
-        + f"; {'with' if layout.identity else 'without'} identities"
-        + f"; columns left alone: {', '.join(layout.ignored)}" * bool(layout.ignored),
+        + f"; {'with' if columns.identity else 'without'} identities"
+        + f"; columns left alone: {', '.join(columns.ignored)}" * bool(columns.ignored),
         fingerprint=digest.hexdigest(),
-        attribute_names=layout.names,
-        splits={split: lambda split=split: splits()[split] for split in SPLITS},
+        attribute_names=columns.names,
+        splits=share_splits(functools.partial(read_splits, shards, columns)),
         formats=formats,
         frame=frame,
     )
 
 
 def recognise(path: Path) -> bool:
-    """Whether shards lie there, or in a folder right in it."""
+    """Tells whether shards lie in the folder `path`, or in a folder right in it."""
     try:
-        return any(map(shards_in, candidates(path)))
+        return any(map(list_shards, list_folders(path)))
     except (OSError, ValueError):
         return False
 
 
-def read_schema(schemas: Mapping[Path, Any]) -> Layout:
-    """Which column is what. DataError if the shards differ, or have no pictures."""
+def read_schema(schemas: Mapping[Path, Any]) -> Columns:
+    """Returns what the columns hold. DataError if the shards differ, or have no pictures."""
     from pyarrow import types
 
     (first, schema), *others = schemas.items()
@@ -124,61 +135,51 @@ def read_schema(schemas: Mapping[Path, Any]) -> Layout:
             f"{nearest(IMAGE, schema.names)} It has: {', '.join(str(field) for field in schema)}."
         )
     usable = [f.name for f in schema if types.is_boolean(f.type) or types.is_integer(f.type)]
-    names = check_names(f"{first}, columns", tuple(name for name in usable if name != IDENTITY))
+    names = tuple(name for name in usable if name != IDENTITY)
+    names = check_attribute_names(f"{first}, columns", names)
     names = ATTRIBUTES if set(names) == set(ATTRIBUTES) else names
     ignored = tuple(name for name in schema.names if name not in (*usable, IMAGE))
-    return Layout(names, IDENTITY in usable, image, ignored)
+    return Columns(names, IDENTITY in usable, image, ignored)
 
 
-def look_at_first(
-    shards: Sequence[Shard], layout: Layout, on_bad: str
+def inspect_first(
+    shards: Sequence[ParquetShard], columns: Columns, on_bad: str
 ) -> tuple[tuple[str, ...], tuple[int, int] | None]:
-    """Formats and, if it is CelebA's, the frame, from the first picture that is good.
+    """Returns the formats and, if it is CelebA's, the frame of the first picture.
 
-    That is the very first unless `on_bad` is "skip".
+    With `on_bad` "skip", that is the first good one. DataError if it is bad, or if there is none.
     """
-    tried = stream(shards, layout.image)
-    bad = None
-    for picture, name in zip(tried, names_of(shards), strict=False):
-        try:
-            return look_at(picture, name, layout)
-        except DataError as error:
-            bad = bad or error
-        if on_bad != "skip":
-            break
-    raise bad or DataError(f"{shards[0].path}: no picture of train is there.")
+    pictures = zip(stream_column(shards, columns.image), name_rows(shards), strict=False)
+    return take_first_good(
+        (functools.partial(inspect_picture, *picture, columns) for picture in pictures),
+        on_bad,
+        f"{shards[0].path}: no picture of train is there.",
+    )
 
 
-def look_at(
-    picture: Picture | DataError, name: str, layout: Layout
+def inspect_picture(
+    picture: Picture | DataError, name: str, columns: Columns
 ) -> tuple[tuple[str, ...], tuple[int, int] | None]:
-    """Formats, and the frame or None, from one picture."""
-    if isinstance(picture, DataError):
-        raise picture
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Of sizes.
-            image = Image.open(io.BytesIO(picture), formats=("JPEG", "PNG"))
-    except Exception:  # Decoders fail in any way.
-        raise DataError(f"{name} is neither JPEG nor PNG: it begins {picture[:8]!r}.") from None
+    """Returns the formats, and the frame or None, that this picture lets expect of all."""
+    image = open_header(picture, name, ("JPEG", "PNG"))
     width, height = image.size
-    if layout.names == ATTRIBUTES and aligned(height, width):
+    if columns.names == ATTRIBUTES and is_aligned(height, width):
         return (image.format,), (height, width)
     return ("JPEG", "PNG"), None
 
 
-def read_splits(shards: Mapping[str, Sequence[Shard]], layout: Layout) -> dict[str, Split]:
-    """All labels."""
+def read_splits(shards: Mapping[str, Sequence[ParquetShard]], columns: Columns) -> dict[str, Split]:
+    """Reads all labels and sorts them into splits; pictures are read in the order of the shards.
+
+    DataError names the file and row of a value that is missing or wrong.
+    """
     every = [shard for split in SPLITS for shard in shards.get(split, ())]
-    names = names_of(every)
-    columns = read_columns(every, [*layout.names, *[IDENTITY] * layout.identity])
-    people = columns.get(IDENTITY, np.full(len(names), -1))
-    largest = np.iinfo(np.int32).max
-    if outside := np.flatnonzero((people > largest) | (people < -largest)).tolist():
-        raise DataError(f"{names[outside[0]]}: {IDENTITY} is {people[outside[0]]}, too large.")
-    attributes = np.zeros((len(names), len(layout.names)), np.uint8)
-    for column, name in enumerate(layout.names):
-        values = columns[name]
+    names = name_rows(every)
+    labels = read_columns(every, [*columns.names, *[IDENTITY] * columns.identity])
+    people = narrow_identity(labels.get(IDENTITY, np.full(len(names), -1)), IDENTITY, names)
+    attributes = np.zeros((len(names), len(columns.names)), np.uint8)
+    for column, name in enumerate(columns.names):
+        values = labels[name]
         low = -1 if values.min() == -1 else 0
         if wrong := np.flatnonzero((values != low) & (values != 1)).tolist():
             raise DataError(
@@ -191,7 +192,7 @@ def read_splits(shards: Mapping[str, Sequence[Shard]], layout: Layout) -> dict[s
         parts = np.repeat(SPLITS, [sum(s.num for s in shards[split]) for split in SPLITS])
         rows = {split: np.flatnonzero(parts == split) for split in SPLITS}
     else:
-        rows = hash_splits(list(map(str, people)) if layout.identity else names)
+        rows = hash_splits(list(map(str, people)) if columns.identity else names)
     splits = {}
     for split, chosen in rows.items():
         if not len(chosen):
@@ -200,8 +201,8 @@ def read_splits(shards: Mapping[str, Sequence[Shard]], layout: Layout) -> dict[s
         wanted[chosen] = True
         splits[split] = Split(
             attributes=attributes[chosen],
-            identity=people[chosen].astype(np.int32),
+            identity=people[chosen],
             names=[names[row] for row in chosen],
-            stream=functools.partial(stream, every, layout.image, wanted),
+            stream=functools.partial(stream_column, every, columns.image, wanted),
         )
     return splits

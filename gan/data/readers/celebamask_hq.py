@@ -1,11 +1,14 @@
-"""CelebAMask-HQ: 30,000 faces of CelebA at 1024 x 1024 (Lee et al. 2020).
+"""Reads CelebAMask-HQ: 30,000 faces of CelebA at 1024 x 1024 (Lee et al. 2020, MaskGAN).
 
     CelebA-HQ-img/                         0.jpg ... 29999.jpg
     CelebAMask-HQ-attribute-anno.txt       30000 / names / 0.jpg  -1 1 ...
     CelebA-HQ-to-CelebA-mapping.txt        idx orig_idx orig_file / 0 119613 119614.jpg
 
-in a folder or a zip, with or without the top folder CelebAMask-HQ/. With the mapping, CelebA's
-own list_eval_partition.txt and identity_CelebA.txt, if they lie there too, hold for it as well.
+These lie in a folder or a zip, with or without the top folder CelebAMask-HQ/. The authors offer
+them on the page of their paper. With the mapping, CelebA's own list_eval_partition.txt and
+identity_CelebA.txt are used too, if they lie there.
+
+The source has CelebA's 40 attributes, and JPEG files of any size.
 """
 
 import functools
@@ -13,26 +16,36 @@ import re
 from pathlib import Path
 
 from gan.config import Data
-from gan.data.readers import celeba_official, celeba_text
 from gan.data.readers.celeba_files import (
+    PICTURE_NAME,
+    LabelReaders,
     find_pictures,
-    first_size,
-    join,
-    lies_at,
-    locate,
-    open_data,
-    require,
-    size_of,
-    top_folder,
+    has_layout,
+    make_celeba_source,
 )
-from gan.data.readers.celeba_text import Table
-from gan.data.readers.files import MAX_TEXT, Files, read_lines
+from gan.data.readers.celeba_labels import (
+    LabelTable,
+    read_attribute_names,
+    read_text_attributes,
+    read_text_numbers,
+)
+from gan.data.readers.celeba_official import IDENTITY_FILE, PARTITION_FILE
+from gan.data.readers.files import (
+    END,
+    Files,
+    find_file,
+    find_top_folder,
+    join_names,
+    open_data,
+    read_lines,
+    require_file,
+)
 from gan.data.source import SPLITS, Source
 from gan.errors import DataError
 
-PICTURE = re.compile(r"[0-9]{1,5}\.jpg")
+HQ_PICTURE_NAME = re.compile(r"[0-9]{1,5}\.jpg")
 TOP = "CelebAMask-HQ"
-PICTURES = "CelebA-HQ-img"
+PICTURE_FOLDER = "CelebA-HQ-img"
 ATTRIBUTE_FILE = "CelebAMask-HQ-attribute-anno.txt"
 MAPPING_FILE = "CelebA-HQ-to-CelebA-mapping.txt"
 HOW_TO_GET = (
@@ -42,59 +55,62 @@ HOW_TO_GET = (
 
 
 def open_source(config: Data) -> Source:
-    """The data set in the folder or zip `config.path`; DataError names what is wrong and where."""
-    files = open_data(config, "celebamask_hq", f"{PICTURES} and {ATTRIBUTE_FILE}", HOW_TO_GET)
-    folders = layout_folders(files)
-    attributes = require(files, ATTRIBUTE_FILE, folders)
-    mapping = locate(files, MAPPING_FILE, folders)
-    partition = mapping and locate(files, celeba_official.PARTITION_FILE, folders)
-    identity = mapping and locate(files, celeba_official.IDENTITY_FILE, folders)
-    pictures = find_pictures(files, [join(folder, PICTURES) for folder in folders], PICTURE)
-    return celeba_official.make_source(
+    """Opens the data set in the folder or zip `config.path`.
+
+    ConfigError without a path; DataError names the file that is missing or damaged.
+    """
+    files = open_data(
+        config, "celebamask_hq", f"{PICTURE_FOLDER} and {ATTRIBUTE_FILE}", HOW_TO_GET
+    )
+    folders = _find_folders(files)
+    attributes = require_file(files, ATTRIBUTE_FILE, folders)
+    mapping = find_file(files, MAPPING_FILE, folders)
+    partition = mapping and find_file(files, PARTITION_FILE, folders)
+    identity = mapping and find_file(files, IDENTITY_FILE, folders)
+    pictures = find_pictures(
+        files, [join_names(folder, PICTURE_FOLDER) for folder in folders], HQ_PICTURE_NAME
+    )
+    read_numbers = functools.partial(read_mapped_numbers, files, mapping)
+    return make_celeba_source(
+        config,
         "celebamask_hq",
         f"CelebAMask-HQ in {files.path}",
-        celeba_official.names_of(files, attributes),
-        celeba_official.Labels(
-            functools.partial(celeba_text.parse_attributes, files, attributes, PICTURE),
-            partition and functools.partial(through, files, mapping, partition, len(SPLITS)),
-            identity and functools.partial(through, files, mapping, identity),
+        read_attribute_names(files, attributes),
+        LabelReaders(
+            functools.partial(read_text_attributes, files, attributes, HQ_PICTURE_NAME),
+            partition and functools.partial(read_numbers, partition, len(SPLITS)),
+            identity and functools.partial(read_numbers, identity),
         ),
-        [
-            files.read(name, MAX_TEXT) if name else b""
-            for name in (attributes, mapping, partition, identity)
-        ],
+        files,
+        (attributes, mapping, partition, identity),
         pictures,
-        first_size(pictures, size_of, config.on_bad),
-        config.on_bad,
-        framed=False,
+        aligned=False,
     )
 
 
 def recognise(path: Path) -> bool:
-    """Whether this layout lies there."""
-    return lies_at(path, layout_folders, ATTRIBUTE_FILE, PICTURES)
+    """Tells whether this layout lies at `path`."""
+    return has_layout(path, _find_folders, ATTRIBUTE_FILE, PICTURE_FOLDER)
 
 
-def layout_folders(files: Files) -> list[str]:
-    """Where the files may lie."""
-    top = top_folder(files)
-    return [join(top, folder) for folder in ("", TOP)]
+def read_mapped_numbers(files: Files, mapping: str, name: str, end: int = END) -> LabelTable:
+    """Reads CelebA's file `name` of whole numbers below `end`, by the names of CelebAMask-HQ.
 
-
-def through(files: Files, mapping: str, name: str, below: int = 10**9) -> Table:
-    """A file of CelebA's with a number for each picture, by the names of CelebAMask-HQ."""
-    originals = parse_mapping(files, mapping)
-    table = celeba_text.parse_numbers(files, name, celeba_official.PICTURE, below)
+    Pictures of the file `mapping` that are not in that file have no row. DataError if either is
+    bad.
+    """
+    originals = read_mapping(files, mapping)
+    table = read_text_numbers(files, name, PICTURE_NAME, end)
     names = [name for name, original in originals.items() if original in table.rows]
-    return Table(
+    return LabelTable(
         f"{table.where} (through {mapping})",
         {name: row for row, name in enumerate(names)},
-        table.of([originals[name] for name in names]),
+        table.select([originals[name] for name in names]),
     )
 
 
-def parse_mapping(files: Files, name: str) -> dict[str, str]:
-    """The picture of CelebA for each of CelebAMask-HQ."""
+def read_mapping(files: Files, name: str) -> dict[str, str]:
+    """Reads the name in CelebA of each picture of CelebAMask-HQ. DataError if the file is bad."""
     lines, where = read_lines(files, name), files.where(name)
     originals = {}
     for number, line in enumerate(lines, start=1):
@@ -103,8 +119,8 @@ def parse_mapping(files: Files, name: str) -> dict[str, str]:
             continue
         if (
             len(values) != 3
-            or not PICTURE.fullmatch(f"{values[0]}.jpg")
-            or not celeba_official.PICTURE.fullmatch(values[2])
+            or not HQ_PICTURE_NAME.fullmatch(f"{values[0]}.jpg")
+            or not PICTURE_NAME.fullmatch(values[2])
         ):
             raise DataError(
                 f"{where}, line {number}: {line[:80]!r} should be like '0 119613 119614.jpg'."
@@ -114,3 +130,9 @@ def parse_mapping(files: Files, name: str) -> dict[str, str]:
             raise DataError(f"{where}, line {number}: {values[0]} stands there a second time.")
         originals[member] = values[2]
     return originals
+
+
+def _find_folders(files: Files) -> list[str]:
+    """Lists the folders in which the files may lie."""
+    top = find_top_folder(files)
+    return [join_names(top, folder) for folder in ("", TOP)]

@@ -1,6 +1,11 @@
-"""Labels in a CSV file: one line of names, then one row a picture.
+"""Reads labels from a CSV file: a line of names, then a row a picture.
 
-Comma, semicolon or tab; LF or CRLF; with or without a byte order mark, quotes, a last newline.
+    picture,Smiling,Glasses
+    a.jpg,1,0
+
+Values are separated by commas, semicolons or tabs; lines end in LF or CRLF; a byte order mark,
+quotes and a last newline may be there or not. The first column names the picture, and a column
+before it that has no name may count the rows, as pandas writes it.
 """
 
 import csv
@@ -12,26 +17,25 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from gan.data.readers.files import Files, read_lines
+from gan.data.readers.files import END, Files, is_whole, read_lines
 from gan.errors import DataError, first_few
 
 STYLES = ({"-1": 0, "1": 1}, {"0": 0, "1": 1}, {"false": 0, "true": 1}, {"no": 0, "yes": 1})
-FLOATS = {"-1.0": "-1", "0.0": "0", "1.0": "1"}  # As pandas writes them where one was missing.
+FLOATS = {"-1.0": "-1", "0.0": "0", "1.0": "1"}  # So pandas writes a column with a missing value.
 VALUES = {value for style in (*STYLES, FLOATS) for value in style}
-NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 @dataclasses.dataclass(frozen=True)
-class Table:
+class CsvTable:
     """A whole CSV file, as text."""
 
     where: str  # The file, for messages.
-    lines: Sequence[int]  # In which line of the file each row ends.
-    pictures: Sequence[str]  # The first column: no two are the same.
-    columns: Mapping[str, Sequence[str]]  # All others.
+    lines: Sequence[int]  # Number of the line in which each row ends.
+    pictures: Sequence[str]  # The column of pictures: no two are the same.
+    columns: Mapping[str, Sequence[str]]  # The other columns, by their names.
 
     def binary(self, name: str) -> UInt8[np.ndarray, " n"]:
-        """The column as 0 | 1. DataError, with line and value, if it holds anything else."""
+        """Returns a column as 0 | 1. DataError names line and value if it holds anything else."""
         column = self.columns[name]
         text = {value: value.strip().lower() for value in set(column)}
         text = {value: FLOATS.get(plain, plain) for value, plain in text.items()}
@@ -52,16 +56,19 @@ class Table:
             "in a column). Correct it, or remove the column.",
         )
 
-    def whole(self, name: str, below: int = 10**9) -> Int64[np.ndarray, " n"]:
-        """The column as whole numbers from 0 to below `below`. DataError with line and value."""
+    def whole(self, name: str, end: int = END) -> Int64[np.ndarray, " n"]:
+        """Returns a column as whole numbers from 0 to `end` - 1.
+
+        DataError names line and value if it holds anything else.
+        """
         column = self.columns[name]
         for value in column:
-            if not NUMBER.fullmatch(value) or int(value) >= below:
-                raise self._error(name, value, f"a whole number from 0 to {below - 1:,} is needed.")
+            if not is_whole(value, end):
+                raise self._error(name, value, f"a whole number from 0 to {end - 1:,} is needed.")
         return np.array(column, np.int64)
 
     def line(self, row: int) -> str:
-        """Where a row stands, for messages."""
+        """Returns file and line of a row, for messages."""
         return f"{self.where}, line {self.lines[row]}"
 
     def _error(self, name: str, value: str, rule: str) -> DataError:
@@ -69,20 +76,20 @@ class Table:
         return DataError(f"{self.line(row)}, column {name!r}: {value[:80]!r}, but {rule}")
 
 
-def column_names(files: Files, name: str) -> tuple[str, ...]:
-    """Names of the columns besides the pictures', from the first lines alone. DataError."""
-    where = files.where(name)
-    return _header(where, _rows(where, read_lines(files, name)))[0]
+def read_column_names(files: Files, name: str) -> tuple[str, ...]:
+    """Reads the names of the columns besides the pictures'.
 
-
-def read_table(files: Files, name: str) -> Table:
-    """All of a file. DataError, with its name and line, for anything that is not as it should be.
-
-    A first column without a name, as pandas writes it, may count the rows or be the pictures'.
+    Checks only the first two lines: DataError if they are wrong, or if the file is no text.
     """
     where = files.where(name)
-    rows = _rows(where, read_lines(files, name))
-    names, first, (line, row) = _header(where, rows)
+    return _parse_header(where, _parse_rows(where, read_lines(files, name)))[0]
+
+
+def read_csv(files: Files, name: str) -> CsvTable:
+    """Reads a CSV file. DataError names the file and the first line that is wrong."""
+    where = files.where(name)
+    rows = _parse_rows(where, read_lines(files, name))
+    names, first, (line, row) = _parse_header(where, rows)
     lines, values = [], []
     width = first + 1 + len(names)
     while row is not None:
@@ -92,7 +99,7 @@ def read_table(files: Files, name: str) -> Table:
                 "Quote values that hold the separator; if the file was cut, fetch it again."
             )
         lines.append(line)
-        values.append(tuple(map(sys.intern, row)))  # Half a gigabyte less for 202,599 x 41.
+        values.append(tuple(map(sys.intern, row)))  # Saves half a gigabyte of 202,599 x 41.
         line, row = next(rows, (0, None))
     columns = list(zip(*values, strict=True))
     if first:
@@ -107,13 +114,13 @@ def read_table(files: Files, name: str) -> Table:
                 f"{where}, line {line}: {picture[:80]!r} stands there a second time, after line "
                 f"{seen[picture]}. The first column names a picture, with one row each."
             )
-    return Table(where, lines, pictures, dict(zip(names, columns[first + 1 :], strict=True)))
+    return CsvTable(where, lines, pictures, dict(zip(names, columns[first + 1 :], strict=True)))
 
 
-def _rows(where: str, lines: list[str]) -> Iterator[tuple[int, list[str]]]:
-    """Yields (line number, values)."""
+def _parse_rows(where: str, lines: list[str]) -> Iterator[tuple[int, list[str]]]:
+    """Yields (number of the line in which the row ends, values). DataError if it is not CSV."""
     unquoted = re.sub('"[^"]*"', "", lines[0])
-    delimiter = max(",;\t", key=unquoted.count)  # The first of them where there is none.
+    delimiter = max(",;\t", key=unquoted.count)  # A comma if none is there.
     reader = csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=True)
     try:
         for row in reader:
@@ -122,10 +129,13 @@ def _rows(where: str, lines: list[str]) -> Iterator[tuple[int, list[str]]]:
         raise DataError(f"{where}, line {reader.line_num}: this is not CSV: {error}.") from None
 
 
-def _header(
+def _parse_header(
     where: str, rows: Iterator[tuple[int, list[str]]]
 ) -> tuple[tuple[str, ...], int, tuple[int, list[str]]]:
-    """Names besides the pictures', the pictures' column, and the first row."""
+    """Returns the names besides the pictures', the number of the pictures' column, the first row.
+
+    DataError if a name is missing or stands there twice.
+    """
     _, names = next(rows)
     names = [name.strip() for name in names]
     first_row = next(rows, None)
@@ -134,8 +144,8 @@ def _header(
             f"{where}: line 1 has to name the columns, and line 2 to be the first row; but line 1 "
             f"is {','.join(names)[:80]!r}, and one of them is empty."
         )
-    unnamed = names[0] in ("", "Unnamed: 0")  # As pandas writes it and names it.
-    first = int(unnamed and NUMBER.fullmatch(first_row[1][0]) is not None)
+    unnamed = names[0] in ("", "Unnamed: 0")  # So pandas writes it, and so it reads and writes it.
+    first = int(unnamed and is_whole(first_row[1][0]))
     if first == len(names):
         raise DataError(f"{where}, line 1: no column names the pictures.")
     names = tuple(names[first + 1 :])
@@ -153,7 +163,7 @@ def _header(
 
 
 def _check_count(where: str, lines: Sequence[int], column: Sequence[str]) -> None:
-    """DataError unless the column without a name counts the rows."""
+    """Raises DataError unless the column without a name counts the rows."""
     for line, value, count in zip(lines, column, range(int(column[0]), sys.maxsize), strict=False):
         if value != str(count):
             raise DataError(

@@ -1,44 +1,57 @@
-"""Files in a folder or in a zip, read by name. A zip is never unpacked."""
+"""Files in a folder or in a zip, found and read by name. A zip is never unpacked.
+
+Names are relative to the folder or zip, with "/" between the folders: `Anno/list_attr_celeba.txt`.
+`open_data(config, ...)` opens what lies at `config.path`, and says what is wrong if it cannot.
+"""
 
 import os
 import re
 import stat
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from gan.errors import DataError
+from gan.config import Data
+from gan.errors import ConfigError, DataError, first_few, nearest
 
-MAX_BYTES = 64 * 2**20  # Of one picture. Stops zip bombs.
-MAX_TEXT = 512 * 2**20  # Of one file of labels; the largest official one has 27 MB.
-IGNORED = re.compile(r"(^|/)([.]|__MACOSX(/|$)|Thumbs[.]db$)")  # What systems leave behind.
-Stamp = tuple[int, ...]  # Another one whenever the file is another.
-NOWHERE: Stamp = (-1, -1)  # Of a link to what is not there: git-annex and DVC leave such.
+MAX_BYTES = 64 * 2**20  # Largest picture that is read. Stops zip bombs.
+MAX_TEXT = 512 * 2**20  # Largest file of labels that is read; the largest official one has 27 MB.
+IGNORED = re.compile(r"(^|/)([.]|__MACOSX(/|$)|Thumbs[.]db$)")  # Left behind by operating systems.
+Stamp = tuple[int, ...]  # Changes when the file does: (bytes, time in ns), in a zip (bytes, CRC).
+NOWHERE: Stamp = (-1, -1)  # Stamp of a link to nothing: git-annex and DVC leave such links.
+DIGITS = re.compile(r"[0-9]{1,9}")  # Not str.isdigit, which knows the digits of all scripts.
+END = 10**9  # Whole numbers in files of labels are below this, so they fit int32.
 
 
 class Folder:
     """The files under a folder."""
 
     def __init__(self, path: Path):
-        """`path` has to be a folder."""
+        """Takes the path of an existing folder."""
         self.path = path
 
     def list(self, folder: str = "", *, deep: bool = False) -> dict[str, Stamp]:
-        """The files right in `folder`, or with `deep` below it too: names within it -> stamps."""
+        """Returns the stamps of the files in `folder`, sorted by their names within it.
+
+        With `deep`, files in its sub-folders are listed too. DataError if one cannot be read.
+        """
         seen = {os.path.realpath(self.path / folder)}
         return dict(sorted(self._walk(folder, deep, seen)))
 
     def has(self, name: str) -> bool:
-        """Whether there is a file or a folder of this name."""
+        """Tells whether there is a file or a folder of this name."""
         return os.path.exists(self.path / name)  # Never raises, unlike Path.exists.
 
     def where(self, name: str) -> str:
-        """The file, for messages."""
+        """Returns the path of a file, for messages."""
         return str(self.path / name)
 
     def read(self, name: str, limit: int = MAX_BYTES) -> bytes:
-        """All of a file, from any thread. DataError if it cannot be read or is too large."""
+        """Reads a whole file, from any thread.
+
+        DataError if it cannot be read or has more than `limit` bytes.
+        """
         path = self.path / name
         try:
             check_size(self.where(name), path.stat().st_size, limit)
@@ -57,28 +70,28 @@ class Folder:
                 continue
             try:
                 status = entry.stat()
-            except OSError:  # Said by who reads it.
+            except OSError:  # `read` reports it.
                 yield entry.name, NOWHERE
                 continue
             if stat.S_ISREG(status.st_mode):
                 yield entry.name, (status.st_size, status.st_mtime_ns)
             elif deep and entry.is_dir() and (real := os.path.realpath(entry.path)) not in seen:
                 seen.add(real)  # Links may lead in a circle.
-                below = f"{folder}/{entry.name}" if folder else entry.name
+                below = join_names(folder, entry.name)
                 for name, stamp in self._walk(below, deep, seen):
                     yield f"{entry.name}/{name}", stamp
 
 
 class Zip:
-    """The members of a zip; the names of folders in it end in no slash."""
+    """The files in a zip, with the same methods as `Folder`."""
 
     def __init__(self, path: Path):
-        """DataError where `path` is no whole zip, or holds names that no honest one holds."""
+        """Opens the zip. DataError if it is damaged, or holds names that no honest zip holds."""
         self.path = path
         try:
             self._archive = zipfile.ZipFile(path)
-        except Exception as error:  # Damage comes as any of six kinds.
-            raise DataError(f"{path}: {_not_a_zip(path, error)}") from None
+        except Exception as error:  # Damage is raised as six kinds of exceptions.
+            raise DataError(f"{path}: {_explain_bad_zip(path, error)}") from None
         self._members: dict[str, zipfile.ZipInfo] = {}
         for info in self._archive.infolist():
             name = info.filename
@@ -92,12 +105,15 @@ class Zip:
             if name in self._members:
                 raise DataError(f"{path}: {name} is in it twice. Fetch the zip again.")
             self._members[name] = info
-        # A lock rather than a handle a thread: reading is a tenth of the work, and the list of
-        # 202,599 members, which each handle would hold, takes a second and 100 MB.
+        # One handle and a lock, not one handle a thread: reading is a tenth of the work, and each
+        # handle would take a second and 100 MB to list 202,599 members.
         self._lock = threading.Lock()
 
     def list(self, folder: str = "", *, deep: bool = False) -> dict[str, Stamp]:
-        """As `Folder.list`."""
+        """Returns the stamps of the files in `folder`, sorted by their names within it.
+
+        With `deep`, files in its sub-folders are listed too.
+        """
         prefix = f"{folder}/" if folder else ""
         found = {}
         for member, info in self._members.items():
@@ -107,21 +123,24 @@ class Zip:
         return dict(sorted(found.items()))
 
     def has(self, name: str) -> bool:
-        """As `Folder.has`."""
+        """Tells whether there is a file or a folder of this name."""
         return name in self._members or any(m.startswith(f"{name}/") for m in self._members)
 
     def where(self, name: str) -> str:
-        """As `Folder.where`."""
+        """Returns the path of the zip and the name of a file, for messages."""
         return f"{self.path}: {name}"
 
     def read(self, name: str, limit: int = MAX_BYTES) -> bytes:
-        """As `Folder.read`. The CRC is compared, so that a flipped bit is found."""
+        """Reads a whole file, from any thread, and compares its CRC.
+
+        DataError if it is damaged or has more than `limit` bytes.
+        """
         info = self._members[name]
         check_size(self.where(name), info.file_size, limit)
         try:
             with self._lock:
                 return self._archive.read(info)
-        except Exception as error:  # Damage comes as any of six kinds.
+        except Exception as error:  # Damage is raised as six kinds of exceptions.
             raise DataError(
                 f"{self.where(name)} is damaged ({error}). Fetch the zip again."
             ) from error
@@ -130,13 +149,41 @@ class Zip:
 Files = Folder | Zip
 
 
+def require_path(config: Data, source: str, needs: str, how_to_get: str) -> Path:
+    """Returns `config.path` as a path to an existing file or folder.
+
+    `needs` names the files that the source wants, and `how_to_get` is a sentence on where people
+    get them: both are for messages. ConfigError if no path is given, DataError if nothing is there.
+    """
+    if config.path is None:
+        raise ConfigError(
+            f"config.data.path is not given: source {source!r} needs a folder, or a zip, with "
+            f"{needs}, given by --config.data.path=PATH. {how_to_get}"
+        )
+    path = Path(os.path.expanduser(config.path))
+    if not os.path.exists(path):
+        raise DataError(
+            f"config.data.path={str(path)!r} does not exist; give the folder, or the zip, that "
+            f"holds {needs}.{nearest(path.name, list_readable(path.parent))}"
+        )
+    return path
+
+
+def open_data(config: Data, source: str, needs: str, how_to_get: str) -> Files:
+    """Opens the folder or zip at `config.path`; see `require_path`. DataError if it is damaged."""
+    return open_files(require_path(config, source, needs, how_to_get))
+
+
 def open_files(path: Path) -> Files:
-    """The folder or the zip at `path`."""
+    """Opens the folder or the zip at `path`. DataError if it is neither, or damaged."""
     return Folder(path) if path.is_dir() else Zip(path)
 
 
 def read_lines(files: Files, name: str) -> list[str]:
-    """The lines of a text file whose lines end in LF or CRLF, without empty ones at the end."""
+    """Reads the lines of a text file in UTF-8, without line ends and without empty last lines.
+
+    DataError if it is not text, cannot be read or is larger than `MAX_TEXT`.
+    """
     try:
         text = files.read(name, MAX_TEXT).decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -147,14 +194,84 @@ def read_lines(files: Files, name: str) -> list[str]:
     return text.rstrip().replace("\r\n", "\n").split("\n")
 
 
+def is_whole(text: str, end: int = END) -> bool:
+    """Tells whether a text is a whole number from 0 to `end` - 1."""
+    return DIGITS.fullmatch(text) is not None and int(text) < end
+
+
+def read_nth(files: Files, names: Sequence[str], index: int) -> bytes:
+    """Reads the file `names[index]`. With the first two bound, this is a `Split.read`."""
+    return files.read(names[index])
+
+
+def find_top_folder(files: Files) -> str:
+    """Returns the one folder that holds everything in a zip, or "".
+
+    Some people zip the folder itself, others only what is in it.
+    """
+    if isinstance(files, Folder):
+        return ""
+    tops = {name.partition("/")[0] if "/" in name else "" for name in files.list(deep=True)}
+    return tops.pop() if len(tops) == 1 else ""
+
+
+def find_file(files: Files, name: str, folders: Sequence[str]) -> str | None:
+    """Returns `FOLDER/name` for the first of the folders that has it, or None."""
+    paths = (join_names(folder, name) for folder in folders)
+    return next((path for path in paths if files.has(path)), None)
+
+
+def require_file(files: Files, name: str, folders: Sequence[str]) -> str:
+    """Returns `FOLDER/name` for the first of the folders that has it. DataError if none has."""
+    path = find_file(files, name, folders)
+    if path is None:
+        raise explain_missing(files, name, folders)
+    return path
+
+
+def explain_missing(
+    files: Files, name: str, folders: Sequence[str], or_else: str = ""
+) -> DataError:
+    """Returns an error that says what lies there instead, or that it lies one folder higher."""
+    there = sorted({entry for folder in folders for entry in list_entries(files, folder)})
+    remedy = f"{nearest(name, there)} Put it there under its official name."
+    if os.path.exists(files.path.parent / name):
+        remedy = f" It lies in {files.path.parent}: give that folder as config.data.path."
+    inner = sorted({folder for folder in folders if folder})
+    nor = f" (nor in its folders {', '.join(inner)})" if inner else ""
+    return DataError(
+        f"{files.path}: {name}{or_else} is not there{nor}. There lie {first_few(there)}.{remedy}"
+    )
+
+
+def list_entries(files: Files, folder: str) -> list[str]:
+    """Lists the names in a folder that may be missing; in a zip, only those of files."""
+    if isinstance(files, Folder):
+        return list_readable(files.path / folder)
+    return list(files.list(folder))
+
+
+def list_readable(path: Path) -> list[str]:
+    """Lists the names in a folder. They are for hints: a folder that cannot be read has none."""
+    try:
+        return os.listdir(path)
+    except (OSError, ValueError):
+        return []
+
+
+def join_names(folder: str, name: str) -> str:
+    """Joins a folder and a name in it, either of which may be empty, by a "/"."""
+    return f"{folder}/{name}" if folder and name else folder or name
+
+
 def check_size(where: str, size: int, limit: int) -> None:
-    """DataError before anything so large is read."""
+    """Raises DataError if a file of `size` bytes is larger than `limit`."""
     if size > limit:
         raise DataError(f"{where} has {size:,} bytes; at most {limit:,} are read.")
 
 
-def _not_a_zip(path: Path, error: Exception) -> str:
-    """What the file is instead, and what to do about it."""
+def _explain_bad_zip(path: Path, error: Exception) -> str:
+    """Says what the file is instead, and what to do about it."""
     if isinstance(error, OSError):
         return f"cannot be read: {error.strerror}."
     with path.open("rb") as file:

@@ -1,12 +1,16 @@
-"""Your own pictures: a folder, or a zip that is never unpacked, with pictures at any depth.
+"""Reads your own pictures, at any depth of a folder or of a zip.
 
-Their labels are, what is found first,
+Their labels are the first of these that is found:
+
     a CSV file        picture,Smiling,Glasses,...    and, if wanted, the columns split and identity
     sub-folders       cats/1.jpg  dogs/7.png         a class each
-    none              training is unconditional
+    nothing           training is unconditional
+
 A CSV names pictures by their path in the folder, or by the end of it if that is unique, with or
-without the extension. Folders train, validation, test at the top are the splits; what says nothing
-of splits is split by hash.
+without the extension. Folders named train, validation and test at the top are the splits; where
+nothing tells splits, they are by the hash of the identity, or of the file.
+
+The source has an attribute for each column or class, and JPEG, PNG, WebP and BMP files of any size.
 """
 
 import collections
@@ -14,7 +18,6 @@ import functools
 import hashlib
 import logging
 import re
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -24,16 +27,15 @@ from jaxtyping import UInt8
 
 from gan.config import Data
 from gan.data.decode import ANY_FORMAT, SQUARE, Recipe, decode_picture
-from gan.data.readers.celeba_files import open_data
-from gan.data.readers.files import MAX_TEXT, Files, Folder, open_files
-from gan.data.readers.folder_labels import Found, Labels, folders_of, read_labels
-from gan.data.source import SPLITS, Source, Split, hash_splits
+from gan.data.readers.files import MAX_TEXT, Files, Folder, open_data, open_files, read_nth
+from gan.data.readers.folder_labels import Contents, FolderLabels, find_labels, get_folders
+from gan.data.source import SPLITS, Source, Split, hash_splits, share_splits
 from gan.errors import DataError, first_few
 
 log = logging.getLogger("gan")
 
 EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp")
-NOT_READ = re.compile(  # Pictures too, but each decoder can have bugs.
+NOT_READ = re.compile(  # Pictures that are not read, since each decoder can have bugs.
     r"\.(gif|tiff?|hei[cf]|avif|svg|jp2|j2k|jxl|p[bgpn]m|tga|psd|ico|exr|raw|dng|cr[23]|nef|arw"
     r"|orf|rw2|raf)\Z",
     re.IGNORECASE,
@@ -41,9 +43,14 @@ NOT_READ = re.compile(  # Pictures too, but each decoder can have bugs.
 
 
 def open_source(config: Data) -> Source:
-    """The pictures at `config.path`. ConfigError for a wrong setting, DataError for wrong files."""
-    found = find(open_data(config, "folder", "pictures", "They may lie at any depth in it."))
-    names, load, labels, how = read_labels(config, found)
+    """Opens the pictures in the folder or zip `config.path`, with the labels that belong to them.
+
+    ConfigError without a path or with a wrong `config.labels`; DataError for wrong files.
+    """
+    found = scan_pictures(
+        open_data(config, "folder", "pictures", "They may lie at any depth in it.")
+    )
+    names, load, labels, how = find_labels(config, found)
     digest = hashlib.sha256(repr(sorted(found.stamps.items())).encode())
     if labels:
         digest.update(labels[0].read(labels[1], MAX_TEXT))
@@ -52,37 +59,36 @@ def open_source(config: Data) -> Source:
         log.warning(
             "%s: %s pictures of kinds that are not read (%s) were left out. Convert them to PNG or "
             "JPEG to use them.",
-            *(found.files.path, f"{len(lost):,}", ", ".join(sorted(set(map(kind_of, lost))))),
+            *(found.files.path, f"{len(lost):,}", ", ".join(sorted(set(map(get_extension, lost))))),
         )
     others = [name for name in found.others if found.files.where(name) != used]
     others = [name for name in others if not NOT_READ.search(name)]
-    kinds = sorted({kind_of(name) or "without extension" for name in others})
+    kinds = sorted({get_extension(name) or "without extension" for name in others})
     kind = "folder" if isinstance(found.files, Folder) else "zip"
-    splits = functools.cache(lambda: make_splits(found.files, load()))
     return Source(
         name="folder",
         found=f"{len(found.stamps):,} pictures in the {kind} {found.files.path}; {how}"
         + f"; {len(others):,} other files were left alone: {', '.join(kinds)}" * bool(others),
         fingerprint=digest.hexdigest(),
         attribute_names=names,
-        splits={name: lambda name=name: splits()[name] for name in SPLITS},
+        splits=share_splits(lambda: split_pictures(found.files, load())),
         formats=ANY_FORMAT,
     )
 
 
-class Given(NamedTuple):
-    """All pictures of a folder in memory, by name, whatever their split."""
+class FolderPictures(NamedTuple):
+    """All pictures of a folder in memory, sorted by name, whatever their split."""
 
     images: UInt8[np.ndarray, "n s s 3"]
-    attributes: UInt8[np.ndarray, "n a"]
-    names: tuple[str, ...]  # Of the attributes.
-    changes: dict[str, int]  # To how many was what done.
+    attributes: UInt8[np.ndarray, "n a"]  # 0 | 1.
+    names: tuple[str, ...]  # The attributes.
+    changes: dict[str, int]  # How many pictures were changed, by what was done to them.
 
 
-def read_all(config: Data) -> Given:
-    """The pictures at `config.path`, cut to the largest square and brought to `image_size`.
+def load_pictures(config: Data) -> FolderPictures:
+    """Loads the pictures at `config.path`, cut to the largest square and resized to `image_size`.
 
-    ConfigError for a wrong setting, DataError for wrong files: none is left out.
+    ConfigError for a wrong setting, DataError for wrong files: no picture is left out.
     """
     there = open_source(config)
     recipe = Recipe(config.image_size, SQUARE, config.resize, there.formats)
@@ -95,7 +101,7 @@ def read_all(config: Data) -> Given:
             rows += zip(split.names, done, split.attributes, strict=True)
     rows.sort(key=lambda row: row[0])
     changes = collections.Counter(change for _, done, _ in rows for change in done.changes)
-    return Given(
+    return FolderPictures(
         np.stack([done.image for _, done, _ in rows]),
         np.stack([attributes for *_, attributes in rows]),
         there.attribute_names,
@@ -104,25 +110,25 @@ def read_all(config: Data) -> Given:
 
 
 def recognise(path: Path) -> bool:
-    """Whether any picture lies there."""
+    """Tells whether any picture lies at `path`."""
     try:
         return any(map(is_picture, open_files(path).list(deep=True)))
-    except (OSError, ValueError):  # DataError is one.
+    except (OSError, ValueError):  # DataError is a ValueError.
         return False
 
 
 def is_picture(name: str) -> bool:
-    """By the extension."""
+    """Tells by the extension whether a file is a picture that can be read."""
     return name.lower().endswith(EXTENSIONS)
 
 
-def kind_of(name: str) -> str:
-    """The extension, such as ".png"."""
+def get_extension(name: str) -> str:
+    """Returns the extension in small letters, such as ".png"."""
     return PurePosixPath(name).suffix.lower()
 
 
-def find(files: Files) -> Found:
-    """All pictures; DataError if there are too few."""
+def scan_pictures(files: Files) -> Contents:
+    """Finds all pictures. DataError if there are fewer than splits."""
     there = files.list(deep=True)
     stamps = {name: stamp for name, stamp in there.items() if is_picture(name)}
     others = [name for name in there if name not in stamps]
@@ -133,15 +139,19 @@ def find(files: Files) -> Found:
             f"{first_few(others)}."
             + (" Convert them to PNG or JPEG." if any(map(NOT_READ.search, others)) else "")
         )
-    common = folders_of(min(stamps))
+    common = get_folders(min(stamps))
     for name in stamps:
-        same = [a == b for a, b in zip(common, folders_of(name), strict=False)]
+        same = [a == b for a, b in zip(common, get_folders(name), strict=False)]
         common = common[: (*same, False).index(False)]
-    return Found(files, stamps, common, others)
+    return Contents(files, stamps, common, others)
 
 
-def make_splits(files: Files, labels: Labels) -> dict[str, Split]:
-    """The three of them; what is missing of the last two is taken from the first by hash."""
+def split_pictures(files: Files, labels: FolderLabels) -> dict[str, Split]:
+    """Sorts labelled pictures into splits.
+
+    A validation or test split that is missing is taken from train by hash. DataError if train is
+    missing, or if there are too few pictures or people.
+    """
     keys = [person or name for person, name in zip(labels.people, labels.names, strict=True)]
     if labels.splits is None:
         rows = hash_splits(keys)
@@ -166,13 +176,8 @@ def make_splits(files: Files, labels: Labels) -> dict[str, Split]:
             attributes=labels.attributes[chosen],
             identity=people[chosen],
             names=[files.where(labels.names[row]) for row in chosen],
-            read=functools.partial(read_picture, files, [labels.names[row] for row in chosen]),
+            read=functools.partial(read_nth, files, [labels.names[row] for row in chosen]),
             left_out=left_out[split],
         )
         for split, chosen in rows.items()
     }
-
-
-def read_picture(files: Files, names: Sequence[str], index: int) -> bytes:
-    """`Split.read` of these pictures."""
-    return files.read(names[index])

@@ -1,4 +1,7 @@
-"""Labels of one's own pictures: from a CSV file, or from the folders that they lie in."""
+"""Finds the labels of one's own pictures: in a CSV file, or in the names of their folders.
+
+`find_labels` decides which, and reads the names of the attributes; `FolderLabels` has the rest.
+"""
 
 import functools
 import posixpath
@@ -9,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gan.config import Data
-from gan.data.readers.csv_labels import Table, column_names, read_table
+from gan.data.readers.csv_labels import CsvTable, read_column_names, read_csv
 from gan.data.readers.files import Files, Folder, Stamp
 from gan.data.source import match_names
 from gan.errors import ConfigError, DataError, first_few, nearest
@@ -23,39 +26,43 @@ SPLIT_VALUES = SPLIT_FOLDERS | {"0": "train", "1": "validation", "2": "test"}
 SPLIT_COLUMNS, PERSON_COLUMNS = ("split", "partition"), ("identity", "person")
 
 
-class Found(NamedTuple):
-    """What lies at the path."""
+class Contents(NamedTuple):
+    """What lies in a folder or zip of one's own pictures."""
 
     files: Files
-    stamps: Mapping[str, Stamp]  # Of each picture.
+    stamps: Mapping[str, Stamp]  # One a picture, by its name.
     common: tuple[str, ...]  # The folders that all pictures lie in.
-    others: Sequence[str]  # Files that are no pictures.
+    others: Sequence[str]  # Names of the files that are no pictures.
 
 
-class Labels(NamedTuple):
-    """Of all pictures that are used."""
+class FolderLabels(NamedTuple):
+    """The labels of all n pictures that are used."""
 
-    names: Sequence[str]
-    attributes: np.ndarray  # uint8 [n a] of 0 | 1
-    splits: Sequence[str] | None  # None: to be split by hash.
+    names: Sequence[str]  # The pictures.
+    attributes: np.ndarray  # uint8 [n a] of 0 | 1.
+    splits: Sequence[str] | None  # None if they are to be split by hash.
     people: Sequence[str]  # "" where unknown.
-    left_out: Sequence[tuple[str, str, str]] = ()  # (split, picture, reason)
+    left_out: Sequence[tuple[str, str, str]] = ()  # (split, picture, reason) of all others.
 
 
-def read_labels(
-    config: Data, found: Found
-) -> tuple[tuple[str, ...], Callable[[], Labels], tuple[Files, str] | None, str]:
-    """Names of the attributes, how to read the rest, the CSV if there is one, and a description."""
+def find_labels(
+    config: Data, found: Contents
+) -> tuple[tuple[str, ...], Callable[[], FolderLabels], tuple[Files, str] | None, str]:
+    """Finds out where the labels of these pictures are.
+
+    Returns the names of the attributes, a function that reads the labels, the CSV file if there is
+    one, and a line on the labels for the log. ConfigError or DataError says what does not fit.
+    """
     labels = find_csv(config, found)
     if labels is None:
-        names, splits, classes = read_folders(found)
+        names, splits, classes = parse_folders(found)
         how = f"{len(names)} classes: {first_few(list(names))}" if names else "no labels"
         how += "; splits by folder" if splits else "; split by file"
-        return names, functools.partial(of_folders, found, names, splits, classes), None, how
+        return names, functools.partial(label_classes, found, names, splits, classes), None, how
     where = labels[0].where(labels[1])
-    columns = column_names(*labels)
+    columns = read_column_names(*labels)
     split, person = (
-        special_column(where, columns, known) for known in (SPLIT_COLUMNS, PERSON_COLUMNS)
+        find_column(where, columns, known) for known in (SPLIT_COLUMNS, PERSON_COLUMNS)
     )
     names = tuple(name for name in columns if name not in (split, person))
     how = f"{len(names)} attributes from {where}; " + (
@@ -65,12 +72,15 @@ def read_labels(
         if person
         else "split by file"
     )
-    load = functools.partial(of_table, found, labels, names, split, person, config.on_bad)
+    load = functools.partial(read_csv_labels, found, labels, names, split, person, config.on_bad)
     return names, load, labels, f"{how}; {'with' if person else 'without'} identities"
 
 
-def find_csv(config: Data, found: Found) -> tuple[Files, str] | None:
-    """`config.labels`, or the only CSV file beside the pictures or above them."""
+def find_csv(config: Data, found: Contents) -> tuple[Files, str] | None:
+    """Returns the CSV file `config.labels`, or the only one beside the pictures or above them.
+
+    ConfigError if `config.labels` is not there, or if it has to choose between several.
+    """
     if config.labels is not None:
         path = Path(config.labels).expanduser()
         if path.is_file():
@@ -85,7 +95,7 @@ def find_csv(config: Data, found: Found) -> tuple[Files, str] | None:
         files = [
             name
             for name in found.others
-            if name.lower().endswith(".csv") and folders_of(name) == found.common[:depth]
+            if name.lower().endswith(".csv") and get_folders(name) == found.common[:depth]
         ]
         if len(files) > 1:
             raise ConfigError(
@@ -98,29 +108,32 @@ def find_csv(config: Data, found: Found) -> tuple[Files, str] | None:
     return None
 
 
-def special_column(where: str, columns: Sequence[str], known: Sequence[str]) -> str | None:
-    """The one column with one of the known names, if there is one."""
+def find_column(where: str, columns: Sequence[str], known: Sequence[str]) -> str | None:
+    """Returns the column with one of the known names, or None. DataError if there are several."""
     found = [name for name in columns if name.lower() in known]
     if len(found) > 1:
         raise DataError(f"{where}, line 1: {' and '.join(found)} mean the same. Remove one.")
     return found[0] if found else None
 
 
-def of_table(
-    found: Found,
+def read_csv_labels(
+    found: Contents,
     labels: tuple[Files, str],
     names: tuple[str, ...],
     split: str | None,
     person: str | None,
     on_bad: str,
-) -> Labels:
-    """Labels from a CSV file."""
-    table = read_table(*labels)
+) -> FolderLabels:
+    """Reads the labels from a CSV file; `names`, `split` and `person` are columns of it.
+
+    DataError if a value is wrong, or if the file and the folder name different pictures.
+    """
+    table = read_csv(*labels)
     columns = [table.binary(name) for name in names]
     attributes = np.stack(columns, axis=1) if names else np.zeros((len(table.lines), 0), np.uint8)
-    splits = [split_of(table, split, row) for row in range(len(table.lines))] if split else None
+    splits = [read_split(table, split, row) for row in range(len(table.lines))] if split else None
     people = [text.strip() for text in table.columns[person]] if person else [""] * len(table.lines)
-    rows = resolve(table, found)
+    rows = match_rows(table, found)
     if not rows.keys() & found.stamps.keys():
         raise DataError(
             f"{table.where}: not one of its {len(rows):,} names is that of a picture in "
@@ -130,7 +143,7 @@ def of_table(
         )
     pictures, lost = match_names(table.where, rows, str(found.files.path), found.stamps, on_bad)
     chosen = [rows[name] for name in pictures]
-    return Labels(
+    return FolderLabels(
         names=pictures,
         attributes=attributes[chosen],
         splits=splits and [splits[row] for row in chosen],
@@ -142,8 +155,8 @@ def of_table(
     )
 
 
-def split_of(table: Table, column: str, row: int) -> str:
-    """The split of a row."""
+def read_split(table: CsvTable, column: str, row: int) -> str:
+    """Returns the split that a row names. DataError if it is none of `SPLIT_VALUES`."""
     value = table.columns[column][row]
     if value.strip().lower() not in SPLIT_VALUES:
         raise DataError(
@@ -153,15 +166,19 @@ def split_of(table: Table, column: str, row: int) -> str:
     return SPLIT_VALUES[value.strip().lower()]
 
 
-def resolve(table: Table, found: Found) -> dict[str, int]:
-    """Picture -> row. A row's name is a path, or an end of one; else it is kept as it is."""
-    ends = functools.cache(functools.partial(ends_of, found.stamps))
+def match_rows(table: CsvTable, found: Contents) -> dict[str, int]:
+    """Returns the row of each picture that the table names.
+
+    A row names a picture by its path or by the end of it; a name that fits none is kept as it is.
+    DataError if a row fits several pictures, or a picture several rows.
+    """
+    ends = functools.cache(functools.partial(index_ends, found.stamps))
     place = found.files.path
     places = [path.as_posix().split("/") for path in {place.absolute(), place.resolve()}]
     rows: dict[str, int] = {}
     for row, name in enumerate(table.pictures):
         name = name.removeprefix("./")
-        fits = [name] if name in found.stamps else candidates(name, ends, places) or [name]
+        fits = [name] if name in found.stamps else find_spelled(name, ends, places) or [name]
         if len(fits) > 1:
             raise DataError(
                 f"{table.line(row)}: {name!r} is each of {first_few(fits)}. Write it with folder "
@@ -175,29 +192,35 @@ def resolve(table: Table, found: Found) -> dict[str, int]:
     return rows
 
 
-def candidates(
+def find_spelled(
     name: str,
     ends: Callable[[Callable[[str], str]], Mapping[str, Sequence[str]]],
     places: Sequence[Sequence[str]],
 ) -> Sequence[str]:
-    """The pictures that a row may mean, by the strictest spelling that any fits."""
+    """Returns the pictures that a row's name may mean, by the strictest spelling that fits any.
+
+    `ends(spell)` is `index_ends` in that spelling; `places` are paths to the folder, in parts.
+    """
     names = [name]
     if "\\" in name:
         names.append(name.replace("\\", "/").removeprefix("./"))
     parts = names[-1].split("/")
-    for place in places:  # A path to the folder, and on to the picture.
+    for place in places:  # The name may lead to the folder, and on to the picture.
         for num in range(1, min(len(parts), len(place) + 1)):
             if list(place[-num:]) == parts[:num]:
                 names.append("/".join(parts[num:]))
-    for spell, written in ((str, str), (small_extension, small_extension), (no_extension, str)):
+    for spell, written in ((str, str), (lower_extension, lower_extension), (drop_extension, str)):
         for name in names:
             if fits := ends(spell).get(written(name)):
                 return fits
     return ()
 
 
-def ends_of(pictures: Mapping[str, Stamp], spell: Callable[[str], str]) -> dict[str, list[str]]:
-    """Each path, spelled so, and each end of one that is no path itself -> the pictures."""
+def index_ends(pictures: Mapping[str, Stamp], spell: Callable[[str], str]) -> dict[str, list[str]]:
+    """Returns the pictures by each end of their paths, spelled by `spell`: a/b.jpg and b.jpg.
+
+    Where an end is also the whole path of a picture, only that picture is meant.
+    """
     paths: dict[str, list[str]] = {}
     ends: dict[str, list[str]] = {}
     for picture in pictures:
@@ -208,20 +231,24 @@ def ends_of(pictures: Mapping[str, Stamp], spell: Callable[[str], str]) -> dict[
     return ends | paths
 
 
-def small_extension(name: str) -> str:
-    """a/B.JPG -> a/B.jpg"""
+def lower_extension(name: str) -> str:
+    """Returns a/B.jpg for a/B.JPG."""
     stem, extension = posixpath.splitext(name)
     return stem + extension.lower()
 
 
-def no_extension(name: str) -> str:
-    """a/B.JPG -> a/B"""
+def drop_extension(name: str) -> str:
+    """Returns a/B for a/B.JPG."""
     return posixpath.splitext(name)[0]
 
 
-def read_folders(found: Found) -> tuple[tuple[str, ...], list[str] | None, list[str]]:
-    """Names of the classes; split, where folders say it, and class of each picture."""
-    below = [folders_of(name)[len(found.common) :] for name in found.stamps]
+def parse_folders(found: Contents) -> tuple[tuple[str, ...], list[str] | None, list[str]]:
+    """Returns the names of the classes, the split of each picture, and the class of each picture.
+
+    Splits are None unless all folders at the top are named as splits. DataError for pictures whose
+    split or class is unclear.
+    """
+    below = [get_folders(name)[len(found.common) :] for name in found.stamps]
     tops = {folders[0] if folders else "" for folders in below}
     others = sorted(top for top in tops if top.lower() not in SPLIT_FOLDERS)
     splits = None
@@ -254,17 +281,17 @@ def read_folders(found: Found) -> tuple[tuple[str, ...], list[str] | None, list[
     return tuple(names) if len(names) > 1 else (), splits, classes
 
 
-def of_folders(
-    found: Found, names: tuple[str, ...], splits: list[str] | None, classes: list[str]
-) -> Labels:
-    """Labels from sub-folders: one-hot."""
+def label_classes(
+    found: Contents, names: tuple[str, ...], splits: list[str] | None, classes: list[str]
+) -> FolderLabels:
+    """Returns the labels of pictures in a folder a class: one-hot, in the order of `names`."""
     attributes = np.zeros((len(classes), len(names)), np.uint8)
     if names:
         columns = {name: column for column, name in enumerate(names)}
         attributes[np.arange(len(classes)), [columns[kind] for kind in classes]] = 1
-    return Labels(list(found.stamps), attributes, splits, [""] * len(classes))
+    return FolderLabels(list(found.stamps), attributes, splits, [""] * len(classes))
 
 
-def folders_of(name: str) -> tuple[str, ...]:
-    """The folders in a path."""
+def get_folders(name: str) -> tuple[str, ...]:
+    """Returns the folders in a path, from the top: ("a", "b") for a/b/1.jpg."""
     return PurePosixPath(name).parts[:-1]

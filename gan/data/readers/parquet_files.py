@@ -1,4 +1,7 @@
-"""Parquet files as Hugging Face names them: which there are, whether they are whole, their rows."""
+"""Finds parquet files named as on Hugging Face, checks that they are whole, and reads their rows.
+
+    train-00000-of-00019.parquet  ...  valid-00000-of-00003.parquet  ...  test-...
+"""
 
 import contextlib
 import re
@@ -12,36 +15,36 @@ from gan.data.source import SPLITS, Picture
 from gan.errors import DataError, first_few
 
 SHARD = re.compile(r"(train|valid|validation|val|test)(?:-(\d+)-of-(\d+))?(?:-[0-9a-f]+)?\.parquet")
-MAGIC = b"PAR1"
-BATCH = 64  # Pictures in memory at a time.
+PARQUET_MAGIC = b"PAR1"
+PICTURES_AT_A_TIME = 64  # Read into memory together.
 
 
-class Shard(NamedTuple):
-    """One file."""
+class ParquetShard(NamedTuple):
+    """One of the files of a split."""
 
     path: Path
-    num: int  # Rows.
+    num: int  # Rows in it.
 
     def row(self, row: int) -> str:
-        """One of its rows, for messages."""
+        """Returns file and number of a row, for messages."""
         return f"{self.path.name}, row {row}"
 
 
-def candidates(path: Path) -> list[Path]:
-    """The folder itself and those right in it."""
+def list_folders(path: Path) -> list[Path]:
+    """Lists the folder itself and those right in it."""
     return [path, *sorted(entry for entry in path.iterdir() if entry.is_dir())]
 
 
-def shards_in(folder: Path) -> list[Path]:
-    """The files that are named as shards are."""
+def list_shards(folder: Path) -> list[Path]:
+    """Lists the files that are named as shards are."""
     return sorted(path for path in folder.iterdir() if SHARD.fullmatch(path.name))
 
 
 def find_folder(path: Path) -> Path:
-    """The one that the shards lie in."""
+    """Returns the folder of the shards: `path` or one right in it. DataError if it is unclear."""
     if not path.is_dir():
         raise DataError(f"{path} is a zip: parquet is read from a folder. Unpack it.")
-    found = [folder for folder in candidates(path) if shards_in(folder)]
+    found = [folder for folder in list_folders(path) if list_shards(folder)]
     if not found:
         raise DataError(
             f"{path}: no train-00000-of-00019.parquet, or the like, lies there, nor in a folder "
@@ -56,9 +59,9 @@ def find_folder(path: Path) -> Path:
 
 
 def find_shards(folder: Path) -> dict[str, list[Path]]:
-    """All shards of the three splits, or of train alone; DataError if any is missing."""
+    """Lists the shards of the three splits, or of train alone. DataError if any is missing."""
     found: dict[str, dict[tuple[int, int], Path]] = {}
-    for path in shards_in(folder):
+    for path in list_shards(folder):
         name, number, total = SHARD.fullmatch(path.name).groups()
         split = "validation" if name.startswith("val") else name
         of_split = found.setdefault(split, {})
@@ -86,52 +89,52 @@ def find_shards(folder: Path) -> dict[str, list[Path]]:
     return {split: list(found[split].values()) for split in SPLITS if split in found}
 
 
-def footer(path: Path) -> bytes:
-    """What describes the file at its end; DataError if that is not there."""
+def read_footer(path: Path) -> bytes:
+    """Reads the description at the end of a file. DataError if the file is cut or not parquet."""
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(64)
         file.seek(max(0, size - 8))
         end = file.read()
         length = int.from_bytes(end[:4], "little")
-        if head.startswith(MAGIC) and end.endswith(MAGIC) and length <= size - 12:
+        if head.startswith(PARQUET_MAGIC) and end.endswith(PARQUET_MAGIC) and length <= size - 12:
             file.seek(size - 8 - length)
             return file.read()
     if head.startswith(b"version https://git-lfs"):
         raise DataError(
             f"{path} is only a pointer of Git LFS, not the file. Fetch it: git lfs pull."
         )
-    what = (
-        "breaks off" if head.startswith(MAGIC) else f"is no parquet file (it begins {head[:8]!r})"
-    )
+    what = f"is no parquet file (it begins {head[:8]!r})"
+    if head.startswith(PARQUET_MAGIC):
+        what = "breaks off"
     raise DataError(f"{path} {what}: {size:,} bytes. Fetch that file again, in full.")
 
 
 @contextlib.contextmanager
 def open_shard(path: Path) -> Iterator[Any]:
-    """A `pyarrow.parquet.ParquetFile`; DataError for what fails while it is open."""
+    """Yields a `pyarrow.parquet.ParquetFile`. DataError for what fails while it is open."""
     from pyarrow import parquet  # Slow to import, and only needed here.
 
     try:
-        # A buffer of its own makes it read a row group, of any size, in parts.
+        # With a buffer size, a row group is read in parts, however large it is.
         with parquet.ParquetFile(
             path, buffer_size=2**20, pre_buffer=False, page_checksum_verification=True
         ) as file:
             yield file
     except DataError:
         raise
-    except Exception as error:  # Damage comes in many kinds.
+    except Exception as error:  # Damage is raised as many kinds of exceptions.
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise DataError(f"{path} is damaged ({reason}). Fetch that file again, in full.") from None
 
 
-def names_of(shards: Sequence[Shard]) -> list[str]:
-    """All rows, for messages."""
+def name_rows(shards: Sequence[ParquetShard]) -> list[str]:
+    """Returns file and number of all rows, for messages."""
     return [shard.row(row) for shard in shards for row in range(shard.num)]
 
 
-def read_columns(shards: Sequence[Shard], names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Columns of booleans or whole numbers, as int64 [n]. DataError where a value is missing."""
+def read_columns(shards: Sequence[ParquetShard], names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Reads columns of booleans or whole numbers, as int64 [n]. DataError if a value is missing."""
     parts = {name: [np.zeros(0, np.int64)] for name in names}
     for shard in shards:
         with open_shard(shard.path) as file:
@@ -148,12 +151,12 @@ def read_columns(shards: Sequence[Shard], names: Sequence[str]) -> dict[str, np.
     return {name: np.concatenate(part) for name, part in parts.items()}
 
 
-def stream(
-    shards: Sequence[Shard], column: str, wanted: np.ndarray | None = None
+def stream_column(
+    shards: Sequence[ParquetShard], column: str, wanted: np.ndarray | None = None
 ) -> Iterator[Picture | DataError]:
-    """The encoded pictures in order, of all rows or those `wanted` (bool [n]).
+    """Yields the encoded pictures in a column, in order, of all rows or those `wanted` (bool [n]).
 
-    A DataError stands in the place of one that is missing.
+    A DataError stands in the place of a picture that is missing.
     """
     first = 0
     for shard in shards:
@@ -163,7 +166,7 @@ def stream(
             continue
         row = 0
         with open_shard(shard.path) as file:
-            for batch in file.iter_batches(BATCH, columns=[column], use_threads=False):
+            for batch in file.iter_batches(PICTURES_AT_A_TIME, columns=[column], use_threads=False):
                 pictures = batch.column(0)
                 if "." in column:
                     pictures = pictures.flatten()[0]

@@ -1,6 +1,9 @@
-"""TFDS data sets that lie prepared on the disk: their folder, their shards, the records in them.
+"""Finds TFDS data sets that lie prepared on the disk, checks that they are whole, reads records.
 
-Nothing is ever downloaded or built. What `dataset_info.json` promises is compared with the files.
+    FOLDER/NAME/1.2.3/         dataset_info.json, features.json
+                               NAME-train.tfrecord-00000-of-00016 ...  or .array_record-...
+
+Nothing is downloaded or built. What `dataset_info.json` promises is compared with the files.
 """
 
 import bisect
@@ -16,80 +19,85 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int32, Int64, UInt8
 
+from gan.data.readers.celeba_labels import ATTRIBUTES
+from gan.data.source import narrow_identity
 from gan.errors import DataError, first_few, nearest
 from gan.runtime.tensorflow import import_tensorflow
 
 INFO = "dataset_info.json"
 FORMATS = ("tfrecord", "array_record")
-VERSION = re.compile(r"\d+\.\d+\.\d+")
+VERSION_FOLDER = re.compile(r"\d+\.\d+\.\d+")
 AGAIN = "Copy or build the data set again"
 IDENTITY = "identity/Identity_No"
-CHUNK = 256  # Records at a time.
+RECORDS_AT_A_TIME = 256  # Read together, from array_record files.
 
 
-class Shard(NamedTuple):
+class RecordShard(NamedTuple):
     """One of the files of a split."""
 
     path: Path
-    num: int  # Records in it, by `dataset_info.json`.
+    num: int  # Records in it, as `dataset_info.json` says.
+
+
+class RecordLabels(NamedTuple):
+    """The labels of the n records of a split."""
+
+    attributes: UInt8[np.ndarray, "n a"]  # 0 | 1.
+    identity: Int32[np.ndarray, "n"]  # -1 where unknown.
 
 
 class Prepared(NamedTuple):
     """A prepared data set."""
 
-    folder: Path
-    builder: Any  # tfds.core.DatasetBuilder, which only reads.
-    file_format: str  # Of FORMATS.
-    shards: Mapping[str, list[Shard]]  # Of each split.
+    folder: Path  # The folder of the version.
+    builder: Any  # A tfds.core.DatasetBuilder that only reads.
+    file_format: str  # One of FORMATS.
+    shards: Mapping[str, list[RecordShard]]  # By split.
 
     @property
     def features(self) -> Any:
-        """tfds.features.FeaturesDict."""
+        """The `tfds.features.FeaturesDict` of the data set."""
         return self.builder.info.features
 
     @property
     def title(self) -> str:
-        """Name, version, format and place, for people."""
+        """Name, version, format and folder, for messages."""
         info = self.builder.info
         return f"{info.full_name.replace('/', ' ')} ({self.file_format}) in {self.folder}"
 
     def num(self, split: str) -> int:
-        """Records in a split."""
+        """Returns the number of records in a split."""
         return sum(shard.num for shard in self.shards[split])
 
-    def name(self, split: str, index: int) -> str:
-        """One record of a split, for messages."""
-        return self.names(split)[index]
-
     def names(self, split: str) -> list[str]:
-        """Each record of a split, for messages."""
+        """Returns file and number of each record of a split, for messages."""
         return [f"{path}, record {i}" for path, num in self.shards[split] for i in range(num)]
 
 
 def default_data_dir() -> Path:
-    """Where TFDS puts data sets unless told otherwise."""
+    """The folder in which TFDS puts data sets unless it is told otherwise."""
     return Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
 
 
-def versions(folder: Path) -> dict[str, Path]:
-    """The prepared versions in the folder of a data set, the newest last."""
+def find_versions(folder: Path) -> dict[str, Path]:
+    """Returns the folders of the prepared versions of a data set by version, the newest last."""
     found = [
         path
         for path in folder.glob("*")
-        if VERSION.fullmatch(path.name) and (path / INFO).is_file()
+        if VERSION_FOLDER.fullmatch(path.name) and (path / INFO).is_file()
     ]
     found.sort(key=lambda path: [int(number) for number in path.name.split(".")])
     return {path.name: path for path in found}
 
 
-def unfinished(folder: Path) -> str:
-    """A sentence on the builds in the folder of a data set that were not finished, or ""."""
+def mention_unfinished(folder: Path) -> str:
+    """Returns a sentence on the builds in a data set's folder that were not finished, or ""."""
     names = sorted(path.name for path in folder.glob("*incomplete*"))
     return f" What was not built to its end is not read: {first_few(names)}." if names else ""
 
 
 def open_prepared(folder: Path) -> Prepared:
-    """The data set in the folder of its version. DataError if files are missing or cut."""
+    """Opens the data set in the folder of a version. DataError if files are missing or cut."""
     import tensorflow_datasets as tfds  # TensorFlow itself is not imported by this.
 
     try:
@@ -98,14 +106,14 @@ def open_prepared(folder: Path) -> Prepared:
         splits = builder.info.splits
         shards = {
             name: [
-                Shard(Path(path), int(num))
+                RecordShard(Path(path), int(num))
                 for path, num in zip(split.filepaths, split.shard_lengths, strict=True)
             ]
             for name, split in splits.items()
         }
     except Exception as error:  # Damaged descriptions fail in any way.
         raise DataError(
-            f"{folder}: {INFO} and features.json cannot be read ({beginning(error)}). Copy them "
+            f"{folder}: {INFO} and features.json cannot be read ({shorten(error)}). Copy them "
             "or build the data set again; versions of TFDS before 4.0 wrote no features.json."
         ) from error
     if file_format not in FORMATS:
@@ -126,12 +134,18 @@ def open_prepared(folder: Path) -> Prepared:
     prepared = Prepared(folder, builder, file_format, shards)
     if file_format == "array_record":
         for shard in itertools.chain(*shards.values()):
-            _open(shard).close()  # Counts: a cut file opens with 0 records and no error.
+            _open(shard).close()  # Compares the counts: a cut file opens as one of 0 records.
     return prepared
 
 
-def fingerprint(prepared: Prepared) -> str:
-    """Another one whenever a file of the data set is another."""
+def order_attributes(features: Any) -> tuple[str, ...]:
+    """Returns the attributes in CelebA's order, or others sorted: features.json keeps no order."""
+    names = tuple(sorted(features["attributes"]))
+    return ATTRIBUTES if set(names) == set(ATTRIBUTES) else names
+
+
+def compute_fingerprint(prepared: Prepared) -> str:
+    """Returns hexadecimal digits that change whenever a file of the data set does."""
     digest = hashlib.sha256()
     for name in (INFO, "features.json"):
         digest.update((prepared.folder / name).read_bytes())
@@ -141,14 +155,17 @@ def fingerprint(prepared: Prepared) -> str:
     return digest.hexdigest()
 
 
-def records(prepared: Prepared, split: str) -> Iterator[bytes]:
-    """All records of a split in order, as they were serialised. DataError names a damaged file."""
+def read_records(prepared: Prepared, split: str) -> Iterator[bytes]:
+    """Yields the serialised records of a split, in order. DataError names a damaged file."""
     for shard in prepared.shards[split]:
         yield from RECORDS[prepared.file_format](shard)
 
 
-def record_reader(prepared: Prepared, split: str) -> Callable[[int], bytes]:
-    """Record i of a split of array_record files, from any thread."""
+def open_records(prepared: Prepared, split: str) -> Callable[[int], bytes]:
+    """Returns a function that reads record i of a split of array_record files, from any thread.
+
+    It raises a DataError that names a damaged file.
+    """
     shards = prepared.shards[split]
     ends = list(itertools.accumulate(shard.num for shard in shards))
     open_once = functools.cache(_open)
@@ -165,22 +182,25 @@ def record_reader(prepared: Prepared, split: str) -> Callable[[int], bytes]:
     return read
 
 
-def pictures(prepared: Prepared, split: str) -> Iterator[bytes | DataError]:
-    """The encoded pictures of a split in order, a DataError in the place of one that is missing."""
+def stream_images(prepared: Prepared, split: str) -> Iterator[bytes | DataError]:
+    """Yields the encoded pictures of a split, in order.
+
+    A DataError stands in the place of a picture that is missing.
+    """
     names = prepared.names(split)
-    for i, record in enumerate(records(prepared, split)):
+    for i, record in enumerate(read_records(prepared, split)):
         try:
-            yield value(record, "image", lambda i=i: names[i])
+            yield read_image(record, names[i])
         except DataError as error:
             yield error
 
 
-def integers(prepared: Prepared, split: str, keys: Sequence[str]) -> Int64[np.ndarray, "n k"]:
-    """The whole numbers of these keys in each record. DataError names the record that lacks one."""
+def read_integers(prepared: Prepared, split: str, keys: Sequence[str]) -> Int64[np.ndarray, "n k"]:
+    """Reads the whole numbers of these keys in each record. DataError names one that lacks one."""
     names = prepared.names(split)
     values = np.empty((len(names), len(keys)), np.int64)
-    for i, record in enumerate(records(prepared, split)):
-        feature = parse(record, lambda i=i: names[i])
+    for i, record in enumerate(read_records(prepared, split)):
+        feature = parse_record(record, names[i])
         try:
             values[i] = [feature[key].int64_list.value[0] for key in keys]
         except IndexError:
@@ -191,38 +211,33 @@ def integers(prepared: Prepared, split: str, keys: Sequence[str]) -> Int64[np.nd
     return values
 
 
-def attributes_of(
+def read_record_labels(
     prepared: Prepared, split: str, attribute_names: Sequence[str]
-) -> tuple[UInt8[np.ndarray, "n a"], Int32[np.ndarray, "n"]]:
-    """Attributes, 0 | 1, and identity (-1 where unknown). DataError names a wrong record."""
+) -> RecordLabels:
+    """Reads attributes and, if there are any, identities. DataError names a wrong record."""
     keys = [f"attributes/{name}" for name in attribute_names]
     known = "identity" in prepared.features
-    values = integers(prepared, split, [*keys, *[IDENTITY] * known])
+    values = read_integers(prepared, split, [*keys, *[IDENTITY] * known])
+    names = prepared.names(split)
     attributes = values[:, : len(keys)]
     people = values[:, -1] if known else np.full(len(values), -1)
     for row, column in np.argwhere((attributes != 0) & (attributes != 1)).tolist():
         raise DataError(
-            f"{prepared.name(split, row)}: {keys[column]!r} is {attributes[row, column]}, not 0 or "
-            f"1. {AGAIN}."
+            f"{names[row]}: {keys[column]!r} is {attributes[row, column]}, not 0 or 1. {AGAIN}."
         )
-    largest = np.iinfo(np.int32).max
-    for row in np.flatnonzero((people > largest) | (people < -largest)).tolist():
-        raise DataError(f"{prepared.name(split, row)}: {IDENTITY!r} is {people[row]}, too large.")
-    return attributes.astype(np.uint8), people.astype(np.int32)
+    return RecordLabels(attributes.astype(np.uint8), narrow_identity(people, IDENTITY, names))
 
 
-def value(record: bytes, key: str, name: Callable[[], str]) -> bytes | int:
-    """What a serialised `tf.train.Example` has under `key`. DataError if it has nothing."""
-    feature = parse(record, name)[key]
-    kind = feature.WhichOneof("kind")
-    values = getattr(feature, kind).value if kind else ()
+def read_image(record: bytes, name: str) -> bytes:
+    """Returns the encoded picture in a serialised record. DataError if it has none."""
+    values = parse_record(record, name)["image"].bytes_list.value
     if not values:
-        raise DataError(f"{name()} has no {key!r}, which features.json promises. {AGAIN}.")
+        raise DataError(f"{name} has no 'image', which features.json promises. {AGAIN}.")
     return values[0]
 
 
-def parse(record: bytes, name: Callable[[], str]) -> Any:
-    """The features of a serialised `tf.train.Example`; DataError if it is none."""
+def parse_record(record: bytes, name: str) -> Any:
+    """Returns the features of a serialised `tf.train.Example`. DataError if it is none."""
     # The parsers of TensorFlow and TFDS convert each of 40 labels of each record by itself, which
     # takes minutes for all of CelebA instead of seconds.
     from google.protobuf.message import DecodeError
@@ -231,10 +246,10 @@ def parse(record: bytes, name: Callable[[], str]) -> Any:
     try:
         return tf_example_pb2.Example.FromString(record).features.feature
     except DecodeError as error:
-        raise DataError(f"{name()} is no tf.train.Example ({error}). {AGAIN}.") from error
+        raise DataError(f"{name} is no tf.train.Example ({error}). {AGAIN}.") from error
 
 
-def _tfrecords(shard: Shard) -> Iterator[bytes]:
+def _read_tfrecords(shard: RecordShard) -> Iterator[bytes]:
     tf = import_tensorflow()
     num = 0
     try:
@@ -248,21 +263,21 @@ def _tfrecords(shard: Shard) -> Iterator[bytes]:
         raise _miscounted(shard, num)
 
 
-def _array_records(shard: Shard) -> Iterator[bytes]:
+def _read_array_records(shard: RecordShard) -> Iterator[bytes]:
     reader = _open(shard)
-    for first in range(0, shard.num, CHUNK):
+    for first in range(0, shard.num, RECORDS_AT_A_TIME):
         try:
-            chunk = reader.read(list(range(first, min(first + CHUNK, shard.num))))
+            chunk = reader.read(list(range(first, min(first + RECORDS_AT_A_TIME, shard.num))))
         except (RuntimeError, ValueError, IndexError) as error:
             raise _damaged(shard, first, error) from error
         yield from chunk
 
 
-RECORDS = {"tfrecord": _tfrecords, "array_record": _array_records}
+RECORDS = {"tfrecord": _read_tfrecords, "array_record": _read_array_records}
 
 
-def _open(shard: Shard) -> Any:
-    """A reader of an array_record file that has all its records."""
+def _open(shard: RecordShard) -> Any:
+    """Opens an array_record file. DataError if it is damaged or lacks records."""
     from array_record.python.array_record_module import ArrayRecordReader
 
     try:
@@ -275,19 +290,19 @@ def _open(shard: Shard) -> Any:
     return reader
 
 
-def _damaged(shard: Shard, position: int, error: Exception) -> DataError:
+def _damaged(shard: RecordShard, position: int, error: Exception) -> DataError:
     return DataError(
-        f"{shard.path} is damaged at or after record {position} ({beginning(error)}). {AGAIN}."
+        f"{shard.path} is damaged at or after record {position} ({shorten(error)}). {AGAIN}."
     )
 
 
-def _miscounted(shard: Shard, num: int) -> DataError:
+def _miscounted(shard: RecordShard, num: int) -> DataError:
     return DataError(
         f"{shard.path} has {num:,} records, but {INFO} says {shard.num:,}: the file was cut, or is "
         f"of another build. {AGAIN}."
     )
 
 
-def beginning(error: Exception) -> str:
-    """The beginning of what a library says."""
+def shorten(error: Exception) -> str:
+    """Returns the beginning of a library's error, in one line."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -1,9 +1,15 @@
-"""Any TFDS data set of labelled images, prepared by TFDS itself or by `gan.data.export_tfds`.
+"""Reads any TFDS data set of labelled images, prepared by TFDS itself or by `gan.data.export_tfds`.
 
-`config.path` is the folder that `tfds.load(..., data_dir=...)` is given, and `config.name` is
-`cifar10`, `cifar10:3.0.2` or `dataset/config`; or `config.path` is the folder of the version.
-Labels are the feature `label` (a class), or `attributes` (a dict of bools) and, if there is one,
-`identity`.
+    FOLDER/cifar10/3.0.2/      dataset_info.json, features.json, cifar10-train.tfrecord-...
+    FOLDER/DATASET/CONFIG/1.2.3/
+
+`config.path` is FOLDER, as for `tfds.load(..., data_dir=FOLDER)`, and `config.name` is `cifar10`,
+`cifar10:3.0.2` or `DATASET/CONFIG`; or `config.path` is the folder of the version. People get data
+sets by `tfds build NAME`.
+
+The source has an attribute for each class of the feature `label`, or those of the feature
+`attributes` (a dict of bools), and identities from the feature `identity` if there is one. A
+validation or test split that is missing is taken from train by hash.
 """
 
 import difflib
@@ -14,55 +20,59 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int32, UInt8
+from jaxtyping import Bool
 
 from gan.config import Data
 from gan.data.decode import ANY_FORMAT
-from gan.data.readers.celeba_tfds import names_of
 from gan.data.readers.tfds_files import (
     INFO,
     Prepared,
-    attributes_of,
+    RecordLabels,
+    compute_fingerprint,
     default_data_dir,
-    fingerprint,
-    integers,
+    find_versions,
+    mention_unfinished,
     open_prepared,
-    pictures,
-    unfinished,
-    versions,
+    order_attributes,
+    read_integers,
+    read_record_labels,
+    stream_images,
 )
 from gan.data.source import SPLITS, Picture, Source, Split, hash_splits
 from gan.errors import ConfigError, DataError, first_few, nearest
 from gan.runtime.tensorflow import import_tensorflow
 
-NAME = re.compile(r"(?P<dataset>\w+)(/(?P<config>[\w.+-]+))?(:(?P<version>\d+\.\d+\.\d+))?")
-ALIASES = {"validation": ("validation", "valid", "val"), "test": ("test",)}
+DATASET_NAME = re.compile(
+    r"(?P<dataset>\w+)(/(?P<config>[\w.+-]+))?(:(?P<version>\d+\.\d+\.\d+))?"
+)
+ALIASES = {  # How data sets call each split.
+    "train": ("train",),
+    "validation": ("validation", "valid", "val"),
+    "test": ("test",),
+}
 MAX_CLASSES = 1_000  # Each is a column of the labels and an input of the networks.
 
 
-class Labels(NamedTuple):
-    """Of all records of a split."""
-
-    attributes: UInt8[np.ndarray, "n a"]  # 0 | 1
-    identity: Int32[np.ndarray, "n"]  # -1 where unknown.
-
-
 def recognise(path: Path) -> bool:
-    """Whether this is the folder of a prepared version, or of a data set with some."""
+    """Tells whether `path` is the folder of a prepared version, or of a data set with versions."""
     try:
-        return (path / INFO).is_file() or bool(versions(path))
+        return (path / INFO).is_file() or bool(find_versions(path))
     except OSError:
         return False
 
 
 def open_source(config: Data) -> Source:
-    """The prepared data set, classes as one-hot attributes. ConfigError, DataError."""
-    prepared, builder = _find(config)
+    """Opens the prepared data set `config.name` at `config.path`; classes become one-hot.
+
+    ConfigError if the name is missing or wrong; DataError if the data set is not there, is damaged
+    or has other features than are needed.
+    """
+    prepared, builder = _find_dataset(config)
     features = builder.info.features
-    kind, names = _names(builder.info.full_name, features)
+    kind, names = _read_attribute_names(builder.info.full_name, features)
     there = list(builder.info.splits) or ["train"]  # Empty only under tfds.testing.mock_data.
     if "train" not in there:
         raise DataError(
@@ -72,9 +82,8 @@ def open_source(config: Data) -> Source:
         name: next((alias for alias in aliases if alias in there), "train")
         for name, aliases in ALIASES.items()
     }
-    own = {"train": "train", **own}
     taken = [name for name in SPLITS if own[name] == "train" and name != "train"]
-    read = {"classes": _classes, "attributes": _attributes}[kind]
+    read = {"classes": _read_classes, "attributes": _read_attributes}[kind]
     labels = functools.cache(functools.partial(read, prepared, builder, names))
     where = prepared.title if prepared else builder.info.full_name
     counts = [f"{prepared.num(name):,} {name}" for name in there] if prepared else there
@@ -82,13 +91,13 @@ def open_source(config: Data) -> Source:
         name="tfds",
         found=f"TFDS data set {where}: {', '.join(counts)}; {len(names):,} {kind}"
         + (f"; {' and '.join(taken)} taken from train" if taken else ""),
-        fingerprint=fingerprint(prepared)
+        fingerprint=compute_fingerprint(prepared)
         if prepared
         else hashlib.sha256(builder.info.full_name.encode()).hexdigest(),
         attribute_names=names,
         splits={
             name: functools.cache(
-                functools.partial(_split, prepared, builder, labels, name, own[name], taken)
+                functools.partial(_read_split, prepared, builder, labels, name, own[name], taken)
             )
             for name in SPLITS
         },
@@ -96,10 +105,13 @@ def open_source(config: Data) -> Source:
     )
 
 
-def _find(config: Data) -> tuple[Prepared | None, Any]:
-    """The files and the builder; no files where `tfds.testing.mock_data` stands in for them."""
+def _find_dataset(config: Data) -> tuple[Prepared | None, Any]:
+    """Returns the files and the TFDS builder of the data set that `config` means.
+
+    There are no files where `tfds.testing.mock_data` stands in for them.
+    """
     root = default_data_dir() if config.path is None else Path(config.path).expanduser()
-    match = NAME.fullmatch(config.name or "")
+    match = DATASET_NAME.fullmatch(config.name or "")
     if config.name and not match:
         raise ConfigError(
             f"config.data.name={config.name!r} should be like 'cifar10', 'cifar10:3.0.2' or "
@@ -107,17 +119,17 @@ def _find(config: Data) -> tuple[Prepared | None, Any]:
         )
     folder = root if (root / INFO).is_file() else None
     if folder is None and match is None:
-        found = list(versions(root).values())
+        found = list(find_versions(root).values())
         if not found:
             raise ConfigError(
                 "config.data.name is not given: source 'tfds' needs the name of a data set, by "
-                f"--config.data.name=NAME. In {root} there lie {first_few(names_in(root))}."
+                f"--config.data.name=NAME. In {root} there lie {first_few(list_datasets(root))}."
             )
         folder = found[-1]
     if folder is None:
-        folder = _locate(root, **match.groupdict())
+        folder = _find_version(root, **match.groupdict())
     if folder is None:
-        return None, _mocked(root, config.name, match["dataset"])
+        return None, _find_mocked(root, config.name, match["dataset"])
     prepared = open_prepared(folder)
     if match and match["dataset"] != prepared.builder.name:
         raise ConfigError(
@@ -127,11 +139,16 @@ def _find(config: Data) -> tuple[Prepared | None, Any]:
     return prepared, prepared.builder
 
 
-def _locate(root: Path, dataset: str, config: str | None, version: str | None) -> Path | None:
-    """The folder of the version that was asked for, or of the newest."""
+def _find_version(
+    root: Path, dataset: str, config: str | None, version: str | None
+) -> Path | None:
+    """Returns the folder of this version, by default of the newest, or None if none is there.
+
+    ConfigError if the configuration is unclear, DataError if only other versions are there.
+    """
     base = root / dataset
-    if config is None and not versions(base):
-        configs = [path.name for path in sorted(base.glob("*")) if versions(path)]
+    if config is None and not find_versions(base):
+        configs = [path.name for path in sorted(base.glob("*")) if find_versions(path)]
         if len(configs) > 1:
             raise ConfigError(
                 f"{base} has several configurations: choose one by --config.data.name="
@@ -139,7 +156,7 @@ def _locate(root: Path, dataset: str, config: str | None, version: str | None) -
             )
         config = configs[0] if configs else None
     base = base / config if config else base
-    found = versions(base)
+    found = find_versions(base)
     if found and version and version not in found:
         raise DataError(
             f"{base}: version {version} is not prepared there, but {', '.join(found)} is."
@@ -147,31 +164,33 @@ def _locate(root: Path, dataset: str, config: str | None, version: str | None) -
     return found[version or list(found)[-1]] if found else None
 
 
-def names_in(path: Path) -> list[str]:
-    """The names of the data sets that lie prepared in a data_dir. Never raises."""
+def list_datasets(path: Path) -> list[str]:
+    """Lists the names of the data sets that lie prepared in a folder. Never raises."""
     names = []
     try:
-        for folder in _folders(path):
-            if versions(folder):
+        for folder in _list_folders(path):
+            if find_versions(folder):
                 names.append(folder.name)
             names += [
-                f"{folder.name}/{inner.name}" for inner in _folders(folder) if versions(inner)
+                f"{folder.name}/{inner.name}"
+                for inner in _list_folders(folder)
+                if find_versions(inner)
             ]
     except (OSError, ValueError):
         pass  # What cannot be read has no names.
     return names
 
 
-def _folders(path: Path) -> list[Path]:
-    """Those right in a folder."""
+def _list_folders(path: Path) -> list[Path]:
+    """Lists the folders right in a folder."""
     if not path.is_dir():
         return []
     with os.scandir(path) as entries:
         return sorted(path / entry.name for entry in entries if entry.is_dir())
 
 
-def _mocked(root: Path, name: str, dataset: str) -> Any:
-    """A builder whose data TFDS has without files; else the DataError how to prepare it."""
+def _find_mocked(root: Path, name: str, dataset: str) -> Any:
+    """Returns a builder whose data needs no files. DataError, with how to prepare it, if none."""
     import_tensorflow()
     import tensorflow_datasets as tfds
 
@@ -179,8 +198,8 @@ def _mocked(root: Path, name: str, dataset: str) -> Any:
         builder = tfds.builder(name, data_dir=str(root))
         builder.as_dataset(split="train")
     except Exception:  # It is not there, for whatever reason.
-        there = names_in(root)
-        known = tfds.list_builders(with_community_datasets=False)  # Those in its code: no network.
+        there = list_datasets(root)
+        known = tfds.list_builders(with_community_datasets=False)  # Needs no network.
         if dataset in known:
             remedy = f"`tfds build {name} --data_dir={root}` prepares it, once."
         else:
@@ -190,13 +209,16 @@ def _mocked(root: Path, name: str, dataset: str) -> Any:
         raise DataError(
             f"{root}: the TFDS data set {name!r} is not prepared there, "
             f"{'only ' + first_few(there) if there else 'nor is any other'}."
-            f"{unfinished(root / dataset)} Nothing is downloaded here. {remedy}"
+            f"{mention_unfinished(root / dataset)} Nothing is downloaded here. {remedy}"
         ) from None
     return builder
 
 
-def _names(title: str, features: Any) -> tuple[str, tuple[str, ...]]:
-    """("classes" or "attributes", their names). DataError unless there are images and labels."""
+def _read_attribute_names(title: str, features: Any) -> tuple[str, tuple[str, ...]]:
+    """Returns "classes" or "attributes", and their names.
+
+    DataError unless the features are images and labels that can be learnt.
+    """
     import tensorflow_datasets as tfds
 
     image, label, attributes = map(dict(features).get, ("image", "label", "attributes"))
@@ -217,7 +239,7 @@ def _names(title: str, features: Any) -> tuple[str, tuple[str, ...]]:
             "uint8 is needed."
         )
     if not is_class:
-        return "attributes", names_of(features)
+        return "attributes", order_attributes(features)
     if label.num_classes > MAX_CLASSES:
         raise DataError(
             f"{title} has {label.num_classes:,} classes; at most {MAX_CLASSES:,} can be learnt."
@@ -225,10 +247,18 @@ def _names(title: str, features: Any) -> tuple[str, tuple[str, ...]]:
     return "classes", tuple(label.int2str(i) for i in range(label.num_classes))
 
 
-def _split(
-    prepared: Prepared | None, builder: Any, labels: Callable, name: str, own: str, taken: list[str]
+def _read_split(
+    prepared: Prepared | None,
+    builder: Any,
+    labels: Callable[[str], RecordLabels],
+    name: str,
+    own: str,
+    taken: list[str],
 ) -> Split:
-    """Of the data set's split `own`; the rows of all splits `taken` from train are disjoint."""
+    """Returns the split `name`, whose records are those of `own` in the data set, or some of them.
+
+    Where `own` is train, it is shared by hash with all splits in `taken`.
+    """
     attributes, identity = labels(own)
     mask = np.ones(len(attributes), bool)
     if own == "train" and taken:
@@ -243,14 +273,16 @@ def _split(
         attributes=attributes[mask],
         identity=identity[mask],
         names=[f"{place}: {own}, row {i}" for i in np.flatnonzero(mask)],
-        stream=functools.partial(_pictures, prepared, builder, own, mask),
+        stream=functools.partial(_stream_pictures, prepared, builder, own, mask),
     )
 
 
-def _classes(prepared: Prepared | None, builder: Any, names: tuple[str, ...], split: str) -> Labels:
-    """One-hot."""
+def _read_classes(
+    prepared: Prepared | None, builder: Any, names: tuple[str, ...], split: str
+) -> RecordLabels:
+    """Reads the classes of a split, as one-hot attributes. DataError if a record has none."""
     if prepared:
-        values = integers(prepared, split, ["label"])[:, 0]
+        values = read_integers(prepared, split, ["label"])[:, 0]
     else:
         values = np.array([int(label) for label in _mock_values(builder, split, "label")], int)
     for row in np.flatnonzero((values < 0) | (values >= len(names))):
@@ -258,29 +290,31 @@ def _classes(prepared: Prepared | None, builder: Any, names: tuple[str, ...], sp
             f"{builder.info.full_name}: row {row} of {split} has the label {values[row]}, not one "
             f"from 0 to {len(names) - 1}: it is unlabelled. Labelled splits are needed."
         )
-    return Labels(np.eye(len(names), dtype=np.uint8)[values], np.full(len(values), -1, np.int32))
+    attributes = np.eye(len(names), dtype=np.uint8)[values]
+    return RecordLabels(attributes, np.full(len(values), -1, np.int32))
 
 
-def _attributes(
+def _read_attributes(
     prepared: Prepared | None, builder: Any, names: tuple[str, ...], split: str
-) -> Labels:
-    """Each by itself."""
+) -> RecordLabels:
+    """Reads the attributes and identities of a split. DataError names a wrong record."""
     if prepared:
-        return Labels(*attributes_of(prepared, split, names))
+        return read_record_labels(prepared, split, names)
     rows = [[row[n] for n in names] for row in _mock_values(builder, split, "attributes")]
     attributes = np.array(rows, np.uint8).reshape(len(rows), len(names))
-    return Labels(attributes, np.full(len(rows), -1, np.int32))
+    return RecordLabels(attributes, np.full(len(rows), -1, np.int32))
 
 
-def _pictures(
+def _stream_pictures(
     prepared: Prepared | None, builder: Any, split: str, mask: Bool[np.ndarray, "n"]
 ) -> Iterator[Picture | DataError]:
-    images = pictures(prepared, split) if prepared else _mock_values(builder, split, "image")
+    """Yields the pictures of the records in `mask`."""
+    images = stream_images(prepared, split) if prepared else _mock_values(builder, split, "image")
     return itertools.compress(images, mask)
 
 
 def _mock_values(builder: Any, split: str, key: str) -> Iterator[Any]:
-    """One feature of each record, under `tfds.testing.mock_data`."""
+    """Yields one feature of each record, under `tfds.testing.mock_data`."""
     import tensorflow_datasets as tfds
 
     decoders = tfds.decode.PartialDecoding({key: True})
