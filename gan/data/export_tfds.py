@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from gan.data.decode import SQUASH, Recipe, decode_picture
-from gan.data.readers.tfds_files import FORMATS, INFO, beginning, unfinished
+from gan.data.readers.tfds_files import FORMATS, INFO, mention_unfinished, shorten
 from gan.data.source import Source, Split
 from gan.errors import ConfigError, DataError, nearest
 from gan.runtime.tensorflow import import_tensorflow
@@ -73,7 +73,7 @@ def export_tfds(
         raise ConfigError(
             f"{folder.parent} cannot be made ({error.strerror}): give another folder to export to."
         ) from error
-    if remains := unfinished(folder.parent):
+    if remains := mention_unfinished(folder.parent):
         log.warning("%s:%s It may be deleted if no other export runs.", folder.parent, remains)
     splits = {split: load() for split, load in source.splits.items()}
     record = {"source": source.name, "fingerprint": source.fingerprint}
@@ -214,7 +214,7 @@ def _check_same(folder: Path, source: Source, file_format: str, on_bad: str) -> 
 def _reason(error: Exception) -> str:
     """Why writing failed: libraries put it after much else."""
     known = map(os.strerror, (errno.ENOSPC, errno.EDQUOT))
-    return next((reason for reason in known if reason in str(error)), beginning(error))
+    return next((reason for reason in known if reason in str(error)), shorten(error))
 
 
 def _free(folder: Path) -> str:

@@ -72,7 +72,7 @@ def explain_unknown(path: Path, known: Collection[str]) -> str:
         beside = [other.name for other in path.parent.glob("*")]
         return f"config.data.path={path} does not exist.{nearest(path.name, beside)}"
     files = open_files(path)
-    if sets := tfds_sets.names_in(path):
+    if sets := tfds_sets.list_datasets(path):
         return (
             f"config.data.path={path} has data sets of TFDS ({first_few(sets)}). Say which: "
             f"--config.data.source=tfds --config.data.name={sets[0]}."

@@ -1,12 +1,13 @@
 """What a data set is before preparation. A reader of a new layout returns a `Source`."""
 
 import dataclasses
+import functools
 import hashlib
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Int32, UInt8
+from jaxtyping import Int32, Int64, UInt8
 
 from gan.errors import DataError, first_few
 
@@ -91,3 +92,24 @@ def hash_splits(keys: Sequence[str]) -> dict[str, np.ndarray]:
         bounds = [unit[ranked[-2 * held_out]], unit[ranked[-held_out]]]
     which = np.digitize([unit[key] for key in keys], bounds)
     return {name: np.flatnonzero(which == i) for i, name in enumerate(SPLITS)}
+
+
+def share_splits(
+    load_all: Callable[[], Mapping[str, Split]],
+) -> dict[str, Callable[[], Split]]:
+    """Returns `Source.splits` for a function that reads all splits at once.
+
+    It is called when the first of them is asked for, and only then.
+    """
+    load_once = functools.cache(load_all)
+    return {name: lambda name=name: load_once()[name] for name in SPLITS}
+
+
+def narrow_identity(
+    people: Int64[np.ndarray, "n"], key: str, names: Sequence[str]
+) -> Int32[np.ndarray, "n"]:
+    """Returns identities as int32. DataError names `key` and row of one too large."""
+    largest = np.iinfo(np.int32).max
+    for row in np.flatnonzero((people > largest) | (people < -largest)).tolist():
+        raise DataError(f"{names[row]}: {key!r} is {people[row]}, too large.")
+    return people.astype(np.int32)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gan.data.readers.celeba_official import ATTRIBUTES
+from gan.data.readers.celeba_labels import ATTRIBUTES
 from gan.data.store import Store
 from gan.runtime.pictures import grid, resize, write_png
 

@@ -17,7 +17,7 @@ import numpy as np
 from gan.config import Config
 from gan.data.attributes import AttributeTable
 from gan.data.prepare import prepare
-from gan.data.readers.folder import Given, read_all
+from gan.data.readers.folder import FolderPictures, load_pictures
 from gan.data.store import Store, open_store
 from gan.errors import ConfigError, DataError, WorkdirInUse
 from gan.evaluation import score_rows, tables
@@ -107,7 +107,7 @@ def evaluate_pictures(pictures: Path, config: Config, folder: Path, options: Opt
             f"--images={pictures}."
         )
     data = dataclasses.replace(config.data, source="folder", path=str(pictures))
-    given = read_all(dataclasses.replace(data, labels=None, attributes=None, on_bad="error"))
+    given = load_pictures(dataclasses.replace(data, labels=None, attributes=None, on_bad="error"))
     digest = hashlib.sha256(given.images.tobytes()).hexdigest()[:16]
     kept, path = read_rows(folder / "scores.jsonl"), folder / "scores.jsonl"
     if any(row.get("generated", {}).get("digest", digest) != digest for row in kept):
@@ -140,7 +140,7 @@ def evaluate_pictures(pictures: Path, config: Config, folder: Path, options: Opt
         conclude(folder, rows, row["protocol"]["id"])
 
 
-def parts(given: Given, names: Sequence[str], num: int, sets: int) -> Sets:
+def parts(given: FolderPictures, names: Sequence[str], num: int, sets: int) -> Sets:
     """Sets of `num` pictures with what was asked, at random: files may be sorted by class."""
     rows = np.random.default_rng(0).permutation(len(given.images))[: num * sets]
     asked = given.attributes[:, [given.names.index(name) for name in names]]

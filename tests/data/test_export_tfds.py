@@ -10,7 +10,7 @@ from tensorflow_datasets.core import hashing
 from gan.config import Data
 from gan.data.export_tfds import export_tfds
 from gan.data.readers import celeba_tfds, tfds_files
-from gan.data.readers.celeba_official import ATTRIBUTES
+from gan.data.readers.celeba_labels import ATTRIBUTES
 from gan.errors import ConfigError, DataError
 
 pytestmark = pytest.mark.usefixtures("no_network")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gan.data import summary
-from gan.data.readers.celeba_official import ATTRIBUTES
+from gan.data.readers.celeba_labels import ATTRIBUTES
 from gan.data.store import Store
 
 

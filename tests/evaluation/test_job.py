@@ -10,7 +10,7 @@ import pytest
 from helpers import tiny
 
 from gan.config import to_json
-from gan.data.readers.folder import read_all
+from gan.data.readers.folder import load_pictures
 from gan.errors import ConfigError, DataError
 from gan.evaluation import job, score_checkpoint, score_rows
 from gan.evaluation.job import Options, evaluate, evaluate_pictures
@@ -342,7 +342,7 @@ def test_files_sorted_by_class_do_not_make_sets_of_a_class_each(scored, tmp_path
             image = np.full((32, 32, 3), level, np.uint8)
             write_png(tmp_path / "pictures" / name / f"{i}.png", image)
     data = dataclasses.replace(Run.open(scored).config.data, path=str(tmp_path / "pictures"))
-    given = read_all(dataclasses.replace(data, source="folder"))
+    given = load_pictures(dataclasses.replace(data, source="folder"))
     assert len(given.images) == 60
     for images, asked in job.parts(given, (), 20, 3):
         assert asked is None

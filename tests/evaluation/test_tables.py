@@ -3,7 +3,7 @@
 import pytest
 from helpers import scored
 
-from gan.data.readers.celeba_official import ATTRIBUTES
+from gan.data.readers.celeba_labels import ATTRIBUTES
 from gan.evaluation.tables import (
     FEW,
     WIDTH,

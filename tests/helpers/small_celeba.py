@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from gan.data.readers.celeba_official import ATTRIBUTES
+from gan.data.readers.celeba_labels import ATTRIBUTES
 
 NUM = 12
 MEMBERS = [f"{i + 1:06d}.jpg" for i in range(NUM)]

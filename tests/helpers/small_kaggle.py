@@ -4,7 +4,7 @@ import zipfile
 
 from helpers.small_celeba import LABELS, MEMBERS, PARTITION, picture
 
-from gan.data.readers.celeba_official import ATTRIBUTES
+from gan.data.readers.celeba_labels import ATTRIBUTES
 
 ATTR, PARTITIONS = "list_attr_celeba.csv", "list_eval_partition.csv"
 INNER = "img_align_celeba/img_align_celeba"

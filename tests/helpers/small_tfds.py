@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from gan.data.readers.celeba_official import ATTRIBUTES
+from gan.data.readers.celeba_labels import ATTRIBUTES
 from gan.data.source import Source, Split
 
 FRAME = (109, 89)

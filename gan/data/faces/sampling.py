@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
-from gan.data.readers.celeba_official import ATTRIBUTES
+from gan.data.readers.celeba_labels import ATTRIBUTES
 
 UNDRAWN: tuple[str, ...] = ("Attractive",)  # In the beholder's eye: constant 0.
 DRAWN: tuple[str, ...] = tuple(name for name in ATTRIBUTES if name not in UNDRAWN)

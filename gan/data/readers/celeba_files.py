@@ -240,9 +240,7 @@ def make_celeba_source(
         f"{pictures.place()}; {how}; {'with' if labels.identity else 'without'} identities",
         fingerprint=digest.hexdigest(),
         attribute_names=attribute_names,
-        splits=share_splits(
-            functools.partial(make_celeba_splits, labels, pictures, config.on_bad)
-        ),
+        splits=share_splits(functools.partial(make_celeba_splits, labels, pictures, config.on_bad)),
         formats=("JPEG",),
         frame=(height, width) if aligned else None,
     )
@@ -255,9 +253,7 @@ def measure_member(
     return measure(pictures.files.read(pictures.path(member)), pictures.where(member))
 
 
-def make_celeba_splits(
-    labels: LabelReaders, pictures: Pictures, on_bad: str
-) -> dict[str, Split]:
+def make_celeba_splits(labels: LabelReaders, pictures: Pictures, on_bad: str) -> dict[str, Split]:
     """Reads all labels, matches them with the pictures and sorts both into splits.
 
     Without a partition the splits are by the hash of the identity, or of the file. DataError where

@@ -59,9 +59,7 @@ def open_source(config: Data) -> Source:
 
     ConfigError without a path; DataError names the file that is missing or damaged.
     """
-    files = open_data(
-        config, "celebamask_hq", f"{PICTURE_FOLDER} and {ATTRIBUTE_FILE}", HOW_TO_GET
-    )
+    files = open_data(config, "celebamask_hq", f"{PICTURE_FOLDER} and {ATTRIBUTE_FILE}", HOW_TO_GET)
     folders = _find_folders(files)
     attributes = require_file(files, ATTRIBUTE_FILE, folders)
     mapping = find_file(files, MAPPING_FILE, folders)

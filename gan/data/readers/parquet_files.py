@@ -1,6 +1,6 @@
 """Finds parquet files named as on Hugging Face, checks that they are whole, and reads their rows.
 
-    train-00000-of-00019.parquet  ...  valid-00000-of-00003.parquet  ...  test-...
+train-00000-of-00019.parquet  ...  valid-00000-of-00003.parquet  ...  test-...
 """
 
 import contextlib

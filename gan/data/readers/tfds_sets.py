@@ -45,9 +45,7 @@ from gan.data.source import SPLITS, Picture, Source, Split, hash_splits
 from gan.errors import ConfigError, DataError, first_few, nearest
 from gan.runtime.tensorflow import import_tensorflow
 
-DATASET_NAME = re.compile(
-    r"(?P<dataset>\w+)(/(?P<config>[\w.+-]+))?(:(?P<version>\d+\.\d+\.\d+))?"
-)
+DATASET_NAME = re.compile(r"(?P<dataset>\w+)(/(?P<config>[\w.+-]+))?(:(?P<version>\d+\.\d+\.\d+))?")
 ALIASES = {  # How data sets call each split.
     "train": ("train",),
     "validation": ("validation", "valid", "val"),
@@ -139,9 +137,7 @@ def _find_dataset(config: Data) -> tuple[Prepared | None, Any]:
     return prepared, prepared.builder
 
 
-def _find_version(
-    root: Path, dataset: str, config: str | None, version: str | None
-) -> Path | None:
+def _find_version(root: Path, dataset: str, config: str | None, version: str | None) -> Path | None:
     """Returns the folder of this version, by default of the newest, or None if none is there.
 
     ConfigError if the configuration is unclear, DataError if only other versions are there.

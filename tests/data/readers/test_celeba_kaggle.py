@@ -5,7 +5,7 @@ from helpers.small_kaggle import ATTR, IDENTITIES, INNER, PARTITIONS, contents, 
 
 from gan.config import Data
 from gan.data.readers import celeba_kaggle, celeba_official
-from gan.data.readers.celeba_official import ATTRIBUTES
+from gan.data.readers.celeba_labels import ATTRIBUTES
 from gan.errors import ConfigError, DataError
 
 SPLITS = ["train", "validation", "test"]
@@ -35,7 +35,7 @@ def check(source):
 
 @pytest.mark.parametrize("place", ["set", "archive.zip", "set/archive.zip"])
 @pytest.mark.parametrize("folder", [INNER, "img_align_celeba"])
-def test_folder_zip_and_zip_in_a_folder_are_read_alike(tmp_path, place, folder):
+def test_open_source__folder_zip_and_zip_in_a_folder_are_read_alike(tmp_path, place, folder):
     write(tmp_path / place, contents(folder))
     path = tmp_path / place.removesuffix("/archive.zip")
     assert celeba_kaggle.recognise(path)
@@ -46,7 +46,7 @@ def test_folder_zip_and_zip_in_a_folder_are_read_alike(tmp_path, place, folder):
     assert {int(i) for split in splits(source).values() for i in split.identity} == {-1}
 
 
-def test_a_zip_may_hold_all_in_one_folder(tmp_path):
+def test_open_source__a_zip_may_hold_all_in_one_folder(tmp_path):
     path = write(tmp_path / "celeba-dataset.zip", contents(), top="celeba-dataset/")
     assert celeba_kaggle.recognise(path)
     check(read(path))
@@ -55,11 +55,11 @@ def test_a_zip_may_hold_all_in_one_folder(tmp_path):
 @pytest.mark.parametrize(
     "options", [{"first": "id"}, {"first": ""}, {"negative": "0"}, {"negative": "-1.0"}]
 )
-def test_other_ways_to_write_the_tables(tmp_path, options):
+def test_open_source__tables_may_be_written_in_other_ways(tmp_path, options):
     check(read(write(tmp_path / "set", contents(**options))))
 
 
-def test_a_table_without_attributes_is_refused(tmp_path):
+def test_open_source__a_table_without_attributes_is_refused(tmp_path):
     table = "image_id\n" + "".join(f"{member}\n" for member in MEMBERS)
     path = write(tmp_path / "set", contents() | {ATTR: table.encode()})
     with pytest.raises(DataError, match=r"list_attr_celeba\.csv, line 1 names no attribute"):
@@ -67,7 +67,7 @@ def test_a_table_without_attributes_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["identity_CelebA.txt", "identity_CelebA.csv"])
-def test_identities_beside_it_are_used(tmp_path, name):
+def test_open_source__identities_beside_it_are_used(tmp_path, name):
     data = IDENTITIES
     if name.endswith(".csv"):
         data = b"image_id,identity\r\n" + IDENTITIES.replace(b" ", b",")
@@ -81,7 +81,7 @@ def test_identities_beside_it_are_used(tmp_path, name):
 
 
 @pytest.mark.parametrize("identities", [True, False])
-def test_without_a_partition_it_is_split_by_hash(tmp_path, identities):
+def test_open_source__without_a_partition_it_is_split_by_hash(tmp_path, identities):
     files = contents() | ({"identity_CelebA.txt": IDENTITIES} if identities else {})
     del files[PARTITIONS]
     source = read(write(tmp_path / "set", files))
@@ -94,7 +94,7 @@ def test_without_a_partition_it_is_split_by_hash(tmp_path, identities):
         assert sum(map(len, people)) == NUM // 2
 
 
-def test_the_fingerprint_changes_with_every_input(tmp_path):
+def test_fingerprint__changes_with_every_input(tmp_path):
     files = contents()
     others = [
         files,
@@ -107,7 +107,7 @@ def test_the_fingerprint_changes_with_every_input(tmp_path):
     assert len(set(prints)) == 5
 
 
-def test_it_recognises_nothing_else(tmp_path, make_celeba):
+def test_recognise__nothing_else(tmp_path, make_celeba):
     assert not celeba_kaggle.recognise(make_celeba())
     assert not celeba_official.recognise(write(tmp_path / "set", contents()))
     assert not celeba_kaggle.recognise(tmp_path / "nowhere")
@@ -170,7 +170,7 @@ BAD = {
 
 @pytest.mark.parametrize("place", ["set", "archive.zip"])
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_named(tmp_path, place, name):
+def test_open_source__bad_input_is_named(tmp_path, place, name):
     change, fragments = BAD[name]
     files = contents()
     changed = change(files)
@@ -181,20 +181,20 @@ def test_bad_input_is_named(tmp_path, place, name):
         assert fragment in str(caught.value)
 
 
-def test_what_lacks_a_picture_can_be_left_out(tmp_path):
+def test_on_bad__skip_leaves_out_what_lacks_a_picture(tmp_path):
     path = write(tmp_path / "set", remove(f"{INNER}/000003.jpg")(contents()))
     parts = splits(read(path, on_bad="skip"))
     assert [len(split.names) for split in parts.values()] == [6, 2, 3]
     assert parts["validation"].left_out[0][0].endswith("000003.jpg")
 
 
-def test_two_zips_are_one_too_many(tmp_path):
+def test_open_source__two_zips_are_one_too_many(tmp_path):
     write(tmp_path / "set" / "archive.zip", contents())
     write(tmp_path / "set" / "copy.zip", contents())
     with pytest.raises(DataError, match=r"archive\.zip, copy\.zip.*--config\.data\.path="):
         read(tmp_path / "set")
 
 
-def test_without_a_path_it_says_how_to_get_one():
+def test_open_source__without_a_path_it_says_how_to_get_one():
     with pytest.raises(ConfigError, match=r"--config\.data\.path=.*archive\.zip"):
         celeba_kaggle.open_source(Data(source="celeba_kaggle"))

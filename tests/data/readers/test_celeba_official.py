@@ -11,8 +11,8 @@ from helpers.small_celeba import MEMBERS, zip_folder
 from gan.config import Data
 from gan.data.decode import Recipe, decode_picture
 from gan.data.readers import celeba_official
-from gan.data.readers.celeba_files import size_of
-from gan.data.readers.files import open_files
+from gan.data.readers.celeba_files import measure_jpeg
+from gan.data.readers.celeba_labels import ATTRIBUTES
 from gan.errors import ConfigError, DataError
 
 ATTR, PARTITION, IDENTITY = "list_attr_celeba.txt", "list_eval_partition.txt", "identity_CelebA.txt"
@@ -83,11 +83,11 @@ def cut(name, size):
     return lambda root: (root / name).write_bytes((root / name).read_bytes()[:size])
 
 
-def test_each_split_has_the_rows_of_its_partition(make_celeba, labels):
+def test_splits__have_the_rows_of_their_partition(make_celeba, labels):
     attributes, partition = labels
     source = read(make_celeba())
     assert list(source.splits) == ["train", "validation", "test"]
-    assert source.attribute_names == celeba_official.ATTRIBUTES
+    assert source.attribute_names == ATTRIBUTES
     assert source.frame == (109, 89)
     for number, split in enumerate(splits(source).values()):
         rows = np.flatnonzero(partition == number)
@@ -98,14 +98,14 @@ def test_each_split_has_the_rows_of_its_partition(make_celeba, labels):
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_pictures_are_those_of_the_rows(make_celeba, labels, jpeg, zipped):
+def test_read__pictures_are_those_of_the_rows(make_celeba, labels, jpeg, zipped):
     source = read(make_celeba(zipped=zipped))
     for number, split in enumerate(splits(source).values()):
         rows = np.flatnonzero(labels[1] == number)
         assert [split.read(i) for i in range(len(rows))] == [jpeg(r, 109, 89) for r in rows]
 
 
-def test_line_ends_final_newline_and_zeros_make_no_difference(make_celeba):
+def test_splits__line_ends_final_newline_and_zeros_make_no_difference(make_celeba):
     crlf = read(make_celeba("crlf"))
     root = make_celeba("lf", line_end="\n")
     edit(ATTR, r"(?<= )-1", "0", count=0)(root)
@@ -125,7 +125,7 @@ def into_the_authors_folders(root):
         (root / name).rename(root / folder / name)
 
 
-def test_the_authors_folders_are_found(make_celeba):
+def test_open_source__the_authors_folders_are_found(make_celeba):
     flat, root = make_celeba("flat"), make_celeba("nested")
     into_the_authors_folders(root)
     assert read(root).fingerprint == read(flat).fingerprint
@@ -133,7 +133,7 @@ def test_the_authors_folders_are_found(make_celeba):
 
 @pytest.mark.parametrize("nested", [False, True])
 @pytest.mark.parametrize("top", ["", "CelebA"])
-def test_all_of_it_in_one_zip(make_celeba, nested, top):
+def test_open_source__all_of_it_may_lie_in_one_zip(make_celeba, nested, top):
     root = make_celeba(zipped=False)
     expected = splits(read(root))
     pictures = {
@@ -152,7 +152,7 @@ def test_all_of_it_in_one_zip(make_celeba, nested, top):
         assert [split.read(i) for i in range(len(split.names))] == pictures[name]
 
 
-def test_the_pictures_zip_may_lack_its_folder(make_celeba):
+def test_open_source__the_zip_of_pictures_may_lack_its_folder(make_celeba):
     root = make_celeba()
     expected = splits(read(root))["test"].read(0)
     with zipfile.ZipFile(root / ZIP) as archive:
@@ -165,18 +165,18 @@ def test_the_pictures_zip_may_lack_its_folder(make_celeba):
     assert splits(read(root))["test"].read(0) == expected
 
 
-def test_a_zip_within_a_zip_is_refused_with_the_remedy(make_celeba):
+def test_open_source__a_zip_within_a_zip_is_refused_with_the_remedy(make_celeba):
     with pytest.raises(DataError, match=r"img_align_celeba.zip: a zip within a zip.*Unpack"):
         read(zip_folder(make_celeba()))
 
 
-def test_the_pictures_alone_are_refused_with_the_folder_to_give(make_celeba):
+def test_open_source__pictures_alone_are_refused_with_the_folder_to_give(make_celeba):
     root = make_celeba()
     with pytest.raises(DataError, match=f"{ATTR} is not there.*It lies in {root}"):
         read(root / ZIP)
 
 
-def test_what_is_recognised(make_celeba, tmp_path):
+def test_recognise__the_layout_and_nothing_else(make_celeba, tmp_path):
     root = make_celeba()
     assert celeba_official.recognise(root)
     assert celeba_official.recognise(make_celeba("unpacked", zipped=False))
@@ -188,7 +188,7 @@ def test_what_is_recognised(make_celeba, tmp_path):
     assert not celeba_official.recognise(root)
 
 
-def test_the_order_of_rows_makes_no_difference(make_celeba):
+def test_splits__the_order_of_rows_makes_no_difference(make_celeba):
     root = make_celeba()
     expected = splits(read(root))
     for name in (PARTITION, IDENTITY):
@@ -200,7 +200,7 @@ def test_the_order_of_rows_makes_no_difference(make_celeba):
         np.testing.assert_array_equal(split.identity, expected[name].identity)
 
 
-def test_without_the_partition_one_person_stays_in_one_split(make_celeba):
+def test_splits__without_a_partition_one_person_stays_in_one(make_celeba):
     root = make_celeba()
     (root / PARTITION).unlink()
     source = read(root)
@@ -210,7 +210,7 @@ def test_without_the_partition_one_person_stays_in_one_split(make_celeba):
     assert sum(map(len, people)) == len(set.union(*people)) == 6
 
 
-def test_without_partition_and_identity_it_is_split_by_picture(make_celeba):
+def test_splits__without_partition_and_identity_they_are_by_picture(make_celeba):
     root = make_celeba()
     (root / PARTITION).unlink()
     (root / IDENTITY).unlink()
@@ -221,7 +221,7 @@ def test_without_partition_and_identity_it_is_split_by_picture(make_celeba):
     assert sorted(names) == [f"{root / ZIP}: {FOLDER}/{member}" for member in MEMBERS]
 
 
-def test_on_bad_skip_leaves_out_what_lacks_a_picture_or_a_row(make_celeba):
+def test_on_bad__skip_leaves_out_what_lacks_a_picture_or_a_row(make_celeba):
     root = make_celeba(line_end="\n")
     rezip("000003.jpg", None)(root)  # Of the validation split.
     rezip("000099.jpg", b"")(root)  # Of none.
@@ -244,40 +244,40 @@ def test_on_bad_skip_leaves_out_what_lacks_a_picture_or_a_row(make_celeba):
     assert names == set(MEMBERS) - {"000003.jpg", "000005.jpg", "000008.jpg"}
 
 
-def test_on_bad_skip_still_needs_some_pictures_with_labels(make_celeba):
+def test_on_bad__skip_still_needs_some_pictures_with_labels(make_celeba):
     root = make_celeba(line_end="\n")
     edit(IDENTITY, "0000", "1000", 0)(root)
     with pytest.raises(DataError, match=rf"{ZIP}: not one of its 12 pictures"):
         splits(read(root, "skip"))
 
 
-def test_on_bad_skip_starts_with_a_bad_first_picture(make_celeba):
+def test_on_bad__skip_starts_with_a_bad_first_picture(make_celeba):
     root = make_celeba()
     rezip("000001.jpg", b"")(root)
     assert read(root, "skip").frame == (109, 89)
 
 
-def test_sizes_come_from_the_header(make_celeba):
+def test_measure_jpeg__sizes_come_from_the_header(make_celeba):
     root = make_celeba(zipped=False)
     path = root / FOLDER / MEMBERS[0]
     path.write_bytes(path.read_bytes()[:700])  # Pixels are looked at when it is decoded.
-    assert size_of(open_files(root), f"{FOLDER}/{MEMBERS[0]}") == (109, 89)
+    assert measure_jpeg(path.read_bytes(), "000001.jpg") == (109, 89)
 
 
-def test_identity_may_be_missing(make_celeba):
+def test_identity__may_be_missing(make_celeba):
     root = make_celeba()
     (root / IDENTITY).unlink()
     assert set(read(root).splits["train"]().identity) == {-1}
 
 
-def test_own_names_are_fine_if_none_is_official(make_celeba):
+def test_attribute_names__may_be_ones_own_if_none_is_official(make_celeba):
     root = make_celeba()
     edit(ATTR, r"5_o_Clock.*Young", " ".join(f"mine_{i}" for i in range(40)))(root)
     assert read(root).attribute_names[3] == "mine_3"
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_fingerprint_changes_with_every_input(make_celeba, jpeg, zipped):
+def test_fingerprint__changes_with_every_input(make_celeba, jpeg, zipped):
     prints = [read(make_celeba(zipped=zipped)).fingerprint]
     for number, action in enumerate(
         [
@@ -295,7 +295,7 @@ def test_fingerprint_changes_with_every_input(make_celeba, jpeg, zipped):
     assert len(set(prints)) == 5
 
 
-def test_reading_from_many_threads(make_celeba, jpeg, labels):
+def test_read__works_from_many_threads(make_celeba, jpeg, labels):
     split = read(make_celeba()).splits["train"]()
     rows = np.flatnonzero(labels[1] == 0)
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
@@ -383,7 +383,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_named(make_celeba, name):
+def test_open_source__bad_input_is_named(make_celeba, name):
     damage, fragments = BAD[name]
     root = make_celeba(line_end="\n")
     read_all(root)  # Without the damage there is nothing to complain about.
@@ -395,22 +395,22 @@ def test_bad_input_is_named(make_celeba, name):
 
 
 @pytest.mark.parametrize("frame", [(218, 178), (109, 89), (122, 100)])
-def test_frames_in_proportion_are_accepted(make_celeba, frame):
+def test_frame__in_proportion_is_accepted(make_celeba, frame):
     assert read(make_celeba(frame=frame)).frame == frame
 
 
 @pytest.mark.parametrize("frame", [(178, 178), (111, 89), (1090, 890)])
-def test_other_frames_are_refused(make_celeba, frame):
+def test_frame__others_are_refused(make_celeba, frame):
     with pytest.raises(DataError, match=f"000001.jpg is {frame[1]} x {frame[0]}"):
         read(make_celeba(frame=frame))
 
 
-def test_without_a_path_it_says_how_to_get_one():
+def test_open_source__without_a_path_it_says_how_to_get_one():
     with pytest.raises(ConfigError, match=r"--config.data.path=PATH.*Liu et al"):
         celeba_official.open_source(Data(source="celeba"))
 
 
-def test_without_its_count_line_the_file_says_the_same(make_celeba):
+def test_open_source__the_line_with_the_count_may_be_missing(make_celeba):
     whole, root = read(make_celeba("whole")), make_celeba("headless", line_end="\n")
     edit(ATTR, r"^12\n", "")(root)
     headless = read(root)
@@ -422,7 +422,7 @@ def test_without_its_count_line_the_file_says_the_same(make_celeba):
         read_all(root)
 
 
-def test_a_part_without_pictures_of_a_split_is_split_anew(make_celeba, caplog):
+def test_on_bad__a_part_without_pictures_of_a_split_is_split_anew(make_celeba, caplog):
     root = make_celeba(zipped=False)
     for number in (3, 4, 7, 8, 11, 12):  # All that are not of "train".
         (root / FOLDER / f"{number:06d}.jpg").unlink()

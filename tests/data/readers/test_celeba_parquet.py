@@ -11,7 +11,7 @@ from PIL import Image
 
 from gan.config import Data
 from gan.data.readers import celeba_parquet
-from gan.data.readers.celeba_official import ATTRIBUTES
+from gan.data.readers.celeba_labels import ATTRIBUTES
 from gan.errors import ConfigError, DataError
 
 SHARDS = {  # The rows of each.
@@ -64,7 +64,7 @@ def read_all(path, **options):
 
 
 @pytest.mark.parametrize("folder", ["", "data", "img_align+identity+attr"])
-def test_each_split_has_the_rows_of_its_shards(make, folder):
+def test_splits__have_the_rows_of_their_shards(make, folder):
     path = make(folder=folder)
     source = read(path)
     assert list(source.splits) == ["train", "validation", "test"]
@@ -94,7 +94,7 @@ def test_each_split_has_the_rows_of_its_shards(make, folder):
         lambda table, shard: table | {"file": ["x"] * len(table["image"])},
     ],
 )
-def test_other_ways_to_write_a_column_make_no_difference(make, edit):
+def test_splits__other_ways_to_write_a_column_make_no_difference(make, edit):
     plain, pictures = read_all(make("plain"))
     other, others = read_all(make("other", edit=edit))
     assert pictures == others
@@ -102,19 +102,19 @@ def test_other_ways_to_write_a_column_make_no_difference(make, edit):
         np.testing.assert_array_equal(split.attributes, other[name].attributes)
 
 
-def test_columns_that_are_no_labels_are_said_to_be_left_alone(make):
+def test_found__columns_that_are_no_labels_are_said_to_be_left_alone(make):
     path = make(edit=lambda table, shard: table | {"caption": ["x"] * len(table["image"])})
     assert "left alone: caption" in read(path).found
 
 
-def test_other_attributes_keep_their_order_and_have_no_frame(make):
+def test_attribute_names__others_keep_their_order_and_have_no_frame(make):
     source = read(make(names=["Zebra", "Ape"]))
     assert source.attribute_names == ("Ape", "Zebra")  # As `columns` wrote them.
     assert source.frame is None
     assert source.formats == ("JPEG", "PNG")
 
 
-def test_png_is_read(make):
+def test_formats__png_is_read(make):
     file = io.BytesIO()
     Image.new("RGB", (89, 109)).save(file, "PNG")
     source = read(make(edit=lambda table, shard: with_picture(table, 0, file.getvalue())))
@@ -131,7 +131,7 @@ def without(*names):
 
 
 @pytest.mark.parametrize("identities", [True, False])
-def test_train_alone_is_split_by_hash(make, identities):
+def test_splits__train_alone_is_split_by_hash(make, identities):
     shards = {"train-00000-of-00001-0f3a": list(range(NUM))}
     path = make(shards=shards, edit=None if identities else without("celeb_id"))
     source = read(path)
@@ -152,7 +152,7 @@ def test_train_alone_is_split_by_hash(make, identities):
         assert sum(map(len, people)) == len(set.union(*people))
 
 
-def test_pictures_are_read_in_parts(make):
+def test_stream__pictures_are_read_in_parts(make):
     many = {**SHARDS, "train-00000-of-00002": [0] * 500}
     source = read(make(shards=many))
     first = next(source.splits["train"]().stream())
@@ -160,7 +160,7 @@ def test_pictures_are_read_in_parts(make):
     assert len(list(source.splits["train"]().stream())) == 502
 
 
-def test_a_row_without_a_picture_is_named_in_its_place(make):
+def test_stream__a_row_without_a_picture_is_named_in_its_place(make):
     def edit(table, shard):
         return with_picture(table, 1, None) if shard.startswith("valid") else table
 
@@ -170,7 +170,7 @@ def test_a_row_without_a_picture_is_named_in_its_place(make):
 
 
 @pytest.mark.parametrize("data", [None, b"no picture"])
-def test_a_bad_first_picture_can_be_skipped(make, data):
+def test_on_bad__skip_starts_with_a_bad_first_picture(make, data):
     def edit(table, shard):
         return with_picture(table, 0, data) if shard.startswith("train-00000") else table
 
@@ -180,7 +180,7 @@ def test_a_bad_first_picture_can_be_skipped(make, data):
     assert read(path, on_bad="skip").frame == FRAME
 
 
-def test_the_fingerprint_changes_with_every_input(make):
+def test_fingerprint__changes_with_every_input(make):
     def relabel(table, shard):
         return table | {"Male": [not v for v in table["Male"]]} if "test" in shard else table
 
@@ -247,7 +247,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("name", DAMAGED)
-def test_damage_is_named(make, name):
+def test_open_source__damage_is_named(make, name):
     damage, fragments = DAMAGED[name]
     root = make()
     damage(root)
@@ -257,7 +257,7 @@ def test_damage_is_named(make, name):
         assert fragment in str(caught.value)
 
 
-def test_damaged_bytes_are_an_error_with_the_name_or_harmless(make):
+def test_stream__damaged_bytes_are_an_error_with_the_name_or_harmless(make):
     root = make()
     whole = read_all(root)[1]
     size = (root / TEST).stat().st_size
@@ -318,7 +318,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_wrong_columns_are_named(make, name):
+def test_open_source__wrong_columns_are_named(make, name):
     edit, fragments = WRONG[name]
     with pytest.raises(DataError) as caught:
         read_all(make(edit=edit))
@@ -326,7 +326,7 @@ def test_wrong_columns_are_named(make, name):
         assert fragment in str(caught.value)
 
 
-def test_it_recognises_shards_and_nothing_else(make, tmp_path):
+def test_recognise__shards_and_nothing_else(make, tmp_path):
     assert celeba_parquet.recognise(make())
     assert celeba_parquet.recognise(make("inner", folder="data"))
     (tmp_path / "other").mkdir()
@@ -336,12 +336,12 @@ def test_it_recognises_shards_and_nothing_else(make, tmp_path):
     assert not celeba_parquet.recognise(tmp_path / "nowhere")
 
 
-def test_without_a_path_it_says_what_is_needed():
+def test_open_source__without_a_path_it_says_what_is_needed():
     with pytest.raises(ConfigError, match=r"config\.data\.path.*train-00000-of-00019"):
         celeba_parquet.open_source(Data(source="celeba_parquet"))
 
 
-def test_pyarrow_is_imported_only_when_it_is_needed():
+def test_pyarrow__is_imported_only_when_it_is_needed():
     code = "import sys, gan.data.readers.celeba_parquet; print('pyarrow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

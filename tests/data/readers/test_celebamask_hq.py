@@ -7,6 +7,7 @@ from helpers.small_celeba import LABELS, PARTITION, picture, write_celeba, zip_f
 from gan.config import Data
 from gan.data.decode import Recipe, decode_picture
 from gan.data.readers import celeba_official, celebamask_hq
+from gan.data.readers.celeba_labels import ATTRIBUTES
 from gan.errors import ConfigError, DataError
 
 ATTR, MAPPING = celebamask_hq.ATTRIBUTE_FILE, celebamask_hq.MAPPING_FILE
@@ -22,7 +23,7 @@ def root(tmp_path):
     for number, name in enumerate(NAMES):
         (root / "CelebA-HQ-img" / name).write_bytes(picture(number, 32, 32))
     rows = [f"{n}  " + " ".join("1" if v else "-1" for v in LABELS[i]) for i, n in enumerate(NAMES)]
-    (root / ATTR).write_text("\n".join(["12", " ".join(celeba_official.ATTRIBUTES), *rows]) + "\n")
+    (root / ATTR).write_text("\n".join(["12", " ".join(ATTRIBUTES), *rows]) + "\n")
     rows = [f"{i}        {o}      {o + 1:06d}.jpg" for i, o in enumerate(ORIGINAL)]
     (root / MAPPING).write_text("\n".join(["idx    orig_idx    orig_file", *rows]) + "\n")
     return root
@@ -58,9 +59,9 @@ def edit(path, old, new):
     path.write_text(text.replace(old, new, 1))
 
 
-def test_labels_and_pictures_belong_together(root):
+def test_splits__labels_and_pictures_belong_together(root):
     source = read(root)
-    assert source.attribute_names == celeba_official.ATTRIBUTES
+    assert source.attribute_names == ATTRIBUTES
     assert source.frame is None
     seen = []
     for split in splits(source).values():
@@ -76,7 +77,7 @@ def test_labels_and_pictures_belong_together(root):
 
 
 @pytest.mark.parametrize("top", ["", "CelebAMask-HQ"])
-def test_a_zip_is_read_unopened(root, top):
+def test_open_source__a_zip_is_read_unopened(root, top):
     expected = splits(read(root))
     source = read(zip_folder(root, top))
     assert celebamask_hq.recognise(zip_folder(root, top))
@@ -87,14 +88,14 @@ def test_a_zip_is_read_unopened(root, top):
         ]
 
 
-def test_the_top_folder_may_be_there(root, tmp_path):
+def test_open_source__the_top_folder_may_be_there(root, tmp_path):
     (tmp_path / "around").mkdir()
     root.rename(tmp_path / "around" / "CelebAMask-HQ")
     assert celebamask_hq.recognise(tmp_path / "around")
     assert "12 pictures of 32 x 32" in read(tmp_path / "around").found
 
 
-def test_the_official_partition_holds_for_the_original_pictures(root, add_celeba):
+def test_splits__the_official_partition_holds_for_the_original_pictures(root, add_celeba):
     add_celeba(celeba_official.PARTITION_FILE, celeba_official.IDENTITY_FILE)
     source = read(root)
     assert "official splits; with identities" in source.found
@@ -104,7 +105,7 @@ def test_the_official_partition_holds_for_the_original_pictures(root, add_celeba
         np.testing.assert_array_equal(split.identity, 100 + originals // 2)
 
 
-def test_with_identities_one_person_stays_in_one_split(root, add_celeba):
+def test_splits__with_identities_one_person_stays_in_one(root, add_celeba):
     add_celeba(celeba_official.IDENTITY_FILE)
     source = read(root)
     assert "split by identity; with identities" in source.found
@@ -113,7 +114,7 @@ def test_with_identities_one_person_stays_in_one_split(root, add_celeba):
     assert sum(map(len, people)) == len(set.union(*people)) == 6
 
 
-def test_without_the_mapping_celebas_files_say_nothing(root, add_celeba):
+def test_splits__without_the_mapping_celebas_files_say_nothing(root, add_celeba):
     add_celeba(celeba_official.PARTITION_FILE, celeba_official.IDENTITY_FILE)
     (root / MAPPING).unlink()
     source = read(root)
@@ -122,7 +123,7 @@ def test_without_the_mapping_celebas_files_say_nothing(root, add_celeba):
     assert set(splits(source)["train"].identity) == {-1}
 
 
-def test_fingerprint_changes_with_every_input(root, add_celeba):
+def test_fingerprint__changes_with_every_input(root, add_celeba):
     prints = [read(root).fingerprint]
     add_celeba(celeba_official.IDENTITY_FILE)
     prints.append(read(root).fingerprint)
@@ -135,7 +136,7 @@ def test_fingerprint_changes_with_every_input(root, add_celeba):
     assert len(set(prints)) == 5
 
 
-def test_on_bad_skip_takes_a_part_of_the_pictures(root):
+def test_on_bad__skip_takes_a_part_of_the_pictures(root):
     (root / "CelebA-HQ-img" / "3.jpg").unlink()
     with pytest.raises(DataError, match=r"1 of the 12.*3.jpg.*on_bad=skip"):
         splits(read(root))
@@ -163,7 +164,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_named(root, add_celeba, name):
+def test_open_source__bad_input_is_named(root, add_celeba, name):
     damage, fragments = BAD[name]
     add_celeba(celeba_official.PARTITION_FILE)
     splits(read(root))
@@ -174,7 +175,7 @@ def test_bad_input_is_named(root, add_celeba, name):
         assert fragment in str(caught.value)
 
 
-def test_what_is_recognised(root, tmp_path):
+def test_recognise__the_layout_and_nothing_else(root, tmp_path):
     assert celebamask_hq.recognise(root)
     assert not celebamask_hq.recognise(tmp_path / "nothing")
     assert not celebamask_hq.recognise(root / ATTR)
@@ -182,6 +183,6 @@ def test_what_is_recognised(root, tmp_path):
     assert not celeba_official.recognise(root)
 
 
-def test_without_a_path_it_says_how_to_get_one():
+def test_open_source__without_a_path_it_says_how_to_get_one():
     with pytest.raises(ConfigError, match=r"--config.data.path=PATH.*Lee et al"):
         celebamask_hq.open_source(Data(source="celebamask_hq"))

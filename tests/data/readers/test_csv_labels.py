@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from gan.data.readers.csv_labels import column_names, read_table
+from gan.data.readers.csv_labels import read_column_names, read_csv
 from gan.data.readers.files import Folder
 from gan.errors import DataError
 
@@ -15,8 +15,8 @@ def table(tmp_path):
     def read(text):
         (tmp_path / "t.csv").write_bytes(text.encode() if isinstance(text, str) else text)
         files = Folder(tmp_path)
-        whole = read_table(files, "t.csv")
-        assert column_names(files, "t.csv") == tuple(whole.columns)
+        whole = read_csv(files, "t.csv")
+        assert read_column_names(files, "t.csv") == tuple(whole.columns)
         return whole
 
     return read
@@ -47,7 +47,7 @@ def table(tmp_path):
         "Unnamed: 0;image_id;Male;Smiling\n1;a.jpg;0;1\n2;b.jpg;1;1\n3;c.jpg;0;0\n",
     ],
 )
-def test_all_ways_to_write_a_table_are_the_same_table(table, text):
+def test_read_csv__all_ways_to_write_a_table_are_the_same_table(table, text):
     whole = table(text)
     assert whole.pictures == ["a.jpg", "b.jpg", "c.jpg"]
     assert list(whole.columns) == ["Male", "Smiling"]
@@ -56,18 +56,18 @@ def test_all_ways_to_write_a_table_are_the_same_table(table, text):
     assert whole.binary("Male").dtype == np.uint8
 
 
-def test_names_may_hold_separators_quotes_and_any_letter(table):
+def test_read_csv__names_may_hold_separators_quotes_and_any_letter(table):
     whole = table('picture,"Hat, red"\n"a, b.jpg",1\n"the ""best"".png",0\nÄ ö/日本.jpg,1\n')
     assert whole.pictures == ["a, b.jpg", 'the "best".png', "Ä ö/日本.jpg"]
     assert list(whole.columns) == ["Hat, red"]
 
 
-def test_a_column_of_one_value_is_understood(table):
+def test_binary__a_column_of_one_value_is_understood(table):
     whole = table("p,a,b,c\n1.jpg,1,0,-1\n2.jpg,1,0,-1\n")
     assert [whole.binary(name).tolist() for name in "abc"] == [[1, 1], [0, 0], [0, 0]]
 
 
-def test_whole_numbers(table):
+def test_whole__numbers_are_returned_or_named(table):
     whole = table("p,n\na.jpg,2\nb.jpg,0\n")
     assert whole.whole("n").tolist() == [2, 0]
     with pytest.raises(DataError, match=r"t\.csv, line 2, column 'n': '2', but .* 0 to 1"):
@@ -75,7 +75,7 @@ def test_whole_numbers(table):
 
 
 @pytest.mark.parametrize("value", ["", "x", "-1", "1.5", "9999999999", "²"])
-def test_other_numbers_are_named(table, value):
+def test_whole__other_values_are_named(table, value):
     with pytest.raises(DataError, match=r"line 3, column 'n'"):
         table(f"p,n\na.jpg,2\nb.jpg,{value}\n").whole("n")
 
@@ -94,7 +94,7 @@ def test_other_numbers_are_named(table, value):
         (["cat", "dog"], 2, "cat"),
     ],
 )
-def test_the_first_value_that_does_not_fit_is_named(table, values, line, value):
+def test_binary__the_first_value_that_does_not_fit_is_named(table, values, line, value):
     rows = "".join(f"{i}.jpg,{value}\n" for i, value in enumerate(values))
     with pytest.raises(DataError, match=f"line {line}, column 'Age': '{value}', .*remove the col"):
         table(f"picture,Age\n{rows}").binary("Age")
@@ -124,7 +124,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_tables_are_named(table, name):
+def test_read_csv__bad_tables_are_named(table, name):
     text, fragments = BAD[name]
     with pytest.raises(DataError, match=r"t\.csv") as caught:
         table(text)
@@ -132,7 +132,7 @@ def test_bad_tables_are_named(table, name):
         assert fragment in str(caught.value)
 
 
-def test_lines_are_those_of_the_file_also_after_a_value_of_two_lines(table):
+def test_lines__are_those_of_the_file_also_after_a_value_of_two_lines(table):
     whole = table('p,m\n"a\nb.jpg",1\nc.jpg,2\n')
     with pytest.raises(DataError, match="line 4, column 'm': '2'"):
         whole.binary("m")

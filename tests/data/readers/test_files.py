@@ -37,7 +37,7 @@ def files(request, tmp_path):
     return open_files(tmp_path)
 
 
-def test_lists_are_sorted_and_leave_out_what_systems_leave_behind(files):
+def test_list__is_sorted_and_leaves_out_what_systems_leave_behind(files):
     assert list(files.list()) == ["readme.txt"]
     assert list(files.list("pictures")) == ["a.jpg", "b.jpg"]
     assert list(files.list("pictures", deep=True)) == ["a.jpg", "b.jpg", "deep/c.jpg"]
@@ -46,7 +46,7 @@ def test_lists_are_sorted_and_leave_out_what_systems_leave_behind(files):
     ]
 
 
-def test_what_is_there_is_read(files):
+def test_read__what_is_there_is_read(files):
     assert files.has("readme.txt")
     assert files.has("pictures")
     assert not files.has("picture")
@@ -55,33 +55,33 @@ def test_what_is_there_is_read(files):
     assert read_lines(files, "readme.txt") == ["one", "two"]
 
 
-def test_what_is_too_large_is_not_read(files):
+def test_read__what_is_too_large_is_refused(files):
     with pytest.raises(DataError, match=r"c.jpg has 3 bytes; at most 2 are read"):
         files.read("pictures/deep/c.jpg", limit=2)
 
 
-def test_stamps_change_with_the_file(tmp_path):
+def test_stamps__change_with_the_file(tmp_path):
     stamps = []
     for data in (b"one", b"two", b"four"):
         stamps.append(Zip(write_zip(tmp_path / "a.zip", {"a": data})).list()["a"])
     assert len(set(stamps)) == 3
 
 
-def test_a_folder_that_is_missing_is_named(tmp_path):
+def test_folder__what_is_missing_is_named(tmp_path):
     with pytest.raises(DataError, match=r"nothing cannot be read: No such file"):
         Folder(tmp_path).list("nothing")
     with pytest.raises(DataError, match=r"nothing.jpg cannot be read: No such file"):
         Folder(tmp_path).read("nothing.jpg")
 
 
-def test_links_in_a_circle_end(tmp_path):
+def test_folder__links_in_a_circle_end(tmp_path):
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "a.jpg").write_bytes(b"a")
     (tmp_path / "deep" / "again").symlink_to(tmp_path, target_is_directory=True)
     assert list(Folder(tmp_path).list(deep=True)) == ["deep/a.jpg"]
 
 
-def test_links_to_nothing_are_files_that_cannot_be_read(tmp_path):
+def test_folder__links_to_nothing_are_files_that_cannot_be_read(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"a")
     (tmp_path / "lost.jpg").symlink_to(tmp_path / "nothing")
     (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
@@ -103,13 +103,13 @@ def test_links_to_nothing_are_files_that_cannot_be_read(tmp_path):
     "name",
     ["../../evil.jpg", "a/../b.jpg", "/abs.jpg", "C:/x.jpg", "a\\b.jpg", "..\\x.jpg", "./.."],
 )
-def test_names_that_point_out_of_a_zip_are_refused(tmp_path, name):
+def test_zip__names_that_point_out_of_it_are_refused(tmp_path, name):
     path = write_zip(tmp_path / "a.zip", {"good.jpg": b"", name: b""})
     with pytest.raises(DataError, match=r"a\.zip.*points out of the archive"):
         Zip(path)
 
 
-def test_a_member_without_a_name_is_an_error_of_ours(tmp_path):
+def test_zip__a_member_without_a_name_is_left_out_or_an_error_of_ours(tmp_path):
     path = write_zip(tmp_path / "a.zip", {"a": b"1", "b.jpg": b"2"})
     data = path.read_bytes()
     start = data.index(b"PK\x01\x02") + 46  # Its name, where the zip lists its members.
@@ -118,7 +118,7 @@ def test_a_member_without_a_name_is_an_error_of_ours(tmp_path):
         assert list(Zip(path).list()) == ["b.jpg"]
 
 
-def test_a_name_twice_in_a_zip_is_refused(tmp_path):
+def test_zip__a_name_that_stands_there_twice_is_refused(tmp_path):
     path = write_zip(tmp_path / "a.zip", {"a.jpg": b"1"})
     with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(path, "a") as archive:
         archive.writestr("a.jpg", b"2")
@@ -135,19 +135,19 @@ def test_a_name_twice_in_a_zip_is_refused(tmp_path):
         (b"", "not a zip .0 bytes"),
     ],
 )
-def test_what_is_no_zip_is_told_by_its_beginning(tmp_path, data, message):
+def test_zip__what_is_none_is_told_by_its_beginning(tmp_path, data, message):
     (tmp_path / "a.zip").write_bytes(data)
     with pytest.raises(DataError, match=message):
         open_files(tmp_path / "a.zip")
 
 
-def test_a_zip_that_is_not_there_is_named(tmp_path):
+def test_zip__what_is_missing_is_named(tmp_path):
     with pytest.raises(DataError, match=r"a\.zip: cannot be read: No such file"):
         open_files(tmp_path / "a.zip")
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_a_flipped_bit_is_found(tmp_path, compression):
+def test_zip__a_flipped_bit_is_found(tmp_path, compression):
     path = write_zip(tmp_path / "a.zip", {"a.jpg": bytes(range(256)) * 4}, compression)
     data = bytearray(path.read_bytes())
     data[30 + len("a.jpg") + 40] ^= 1
@@ -156,7 +156,7 @@ def test_a_flipped_bit_is_found(tmp_path, compression):
         Zip(path).read("a.jpg")
 
 
-def test_reading_a_zip_from_many_threads(tmp_path):
+def test_zip__is_read_from_many_threads(tmp_path):
     content = {f"{i}.jpg": bytes([i]) * (1000 + i) for i in range(50)}
     archive = Zip(write_zip(tmp_path / "a.zip", content, zipfile.ZIP_DEFLATED))
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
@@ -165,7 +165,7 @@ def test_reading_a_zip_from_many_threads(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["a\nb", "a\r\nb\r\n", "\ufeffa\nb\n\n", "a\nb  \n"])
-def test_line_ends_and_the_byte_order_mark_make_no_difference(tmp_path, text):
+def test_read_lines__line_ends_and_the_byte_order_mark_make_no_difference(tmp_path, text):
     (tmp_path / "a.txt").write_bytes(text.encode())
     assert read_lines(Folder(tmp_path), "a.txt") == ["a", "b"]
 
@@ -174,7 +174,7 @@ def test_line_ends_and_the_byte_order_mark_make_no_difference(tmp_path, text):
     ("data", "byte"),
     [(b"abc\xff", 3), ("ab\u00e9".encode("latin-1"), 2), ("ab".encode("utf-16"), 0)],
 )
-def test_what_is_no_text_is_named_with_the_byte(tmp_path, data, byte):
+def test_read_lines__what_is_no_text_is_named_with_the_byte(tmp_path, data, byte):
     (tmp_path / "a.txt").write_bytes(data)
     message = rf"a\.txt, byte {byte}: this is not a text file.*save it as UTF-8\.$"
     with pytest.raises(DataError, match=message):

@@ -74,7 +74,7 @@ def pictures(num, form="{}.png"):
     return {form.format(i): None for i in range(num)}
 
 
-def test_pictures_alone_are_unconditional(make):
+def test_open_source__pictures_alone_are_unconditional(make):
     source = read(make(pictures(40) | {"notes.txt": "", "clip.mp4": ""}))
     parts = splits(source)
     assert source.attribute_names == ()
@@ -87,7 +87,7 @@ def test_pictures_alone_are_unconditional(make):
     assert "2 other files were left alone: .mp4, .txt" in source.found
 
 
-def test_pictures_of_kinds_that_are_not_read_are_warned_of(make, caplog):
+def test_open_source__pictures_of_kinds_that_are_not_read_are_warned_of(make, caplog):
     others = dict.fromkeys(["a.HEIC", "deep/b.tif", "c.tiff", "d.heic", "e.gif", "notes.txt"], "")
     source = read(make(pictures(3) | others))
     assert "1 other files were left alone: .txt" in source.found
@@ -99,13 +99,13 @@ def test_pictures_of_kinds_that_are_not_read_are_warned_of(make, caplog):
 
 
 @pytest.mark.parametrize("extension", ["jpg", "JPEG", "jpe", "jfif", "png", "webp", "bmp"])
-def test_all_extensions_of_what_is_read(make, extension):
+def test_recognise__all_extensions_that_are_read(make, extension):
     path = make(pictures(4, "{}." + extension))
     assert folder.recognise(path)
     assert "4 pictures" in read(path).found
 
 
-def test_links_to_nothing_are_bad_pictures(tmp_path):
+def test_read__links_to_nothing_are_bad_pictures(tmp_path):
     for i in range(9):
         (tmp_path / f"{i}.png").write_bytes(png(i))
     (tmp_path / "lost.png").symlink_to(tmp_path / ".git" / "annex" / "lost.png")
@@ -122,7 +122,7 @@ def test_links_to_nothing_are_bad_pictures(tmp_path):
 
 
 @pytest.mark.parametrize("top", ["", "pets/", "a b/ü/"])
-def test_sub_folders_are_classes(make, top):
+def test_sub_folders__are_classes(make, top):
     files = pictures(9, top + "dog/{}.JPG") | pictures(9, top + "Cät/deep/{} é.webp")
     source = read(make(files | {f"{top}README.md": ""}))
     assert source.attribute_names == ("Cät", "dog")
@@ -132,7 +132,7 @@ def test_sub_folders_are_classes(make, top):
     assert ending(found, "deep/3 é.webp")[1:] == ([1, 0], -1)
 
 
-def test_folders_of_splits_hold_the_classes(make):
+def test_sub_folders__of_splits_hold_the_classes(make):
     files = {
         f"{split}/{kind}/{i}.png": None
         for split in ("Train", "val", "test")
@@ -146,7 +146,7 @@ def test_folders_of_splits_hold_the_classes(make):
 
 
 @pytest.mark.parametrize("there", [["test"], ["validation"]])
-def test_a_missing_split_is_taken_from_train(make, there):
+def test_splits__a_missing_one_is_taken_from_train(make, there):
     files = pictures(30, "train/{}.png") | pictures(4, there[0] + "/{}.png")
     source = read(make(files))
     found = rows(source)
@@ -162,7 +162,7 @@ CSV = "picture,Glasses,Smiling\n" + "".join(f"{i}.png,{i % 2},1\n" for i in rang
 
 @pytest.mark.parametrize("place", ["", "faces/", "faces/deep/"])
 @pytest.mark.parametrize("spelling", ["faces/deep/{}.png", "deep/{}.png", "./{}.png", "{}.png"])
-def test_a_csv_labels_pictures_by_path_or_the_end_of_it(make, place, spelling):
+def test_csv__labels_pictures_by_path_or_the_end_of_it(make, place, spelling):
     text = "picture,Glasses,Smiling\n" + "".join(
         f"{spelling.format(i)},{i % 2},1\n" for i in range(30)
     )
@@ -179,7 +179,7 @@ def test_a_csv_labels_pictures_by_path_or_the_end_of_it(make, place, spelling):
     "spelling",
     ["{}", "deep/{}", "deep\\{}.png", ".\\faces\\deep\\{}.png", "{}.PNG", "faces/deep/{}.Png"],
 )
-def test_a_csv_may_spell_names_in_other_ways(make, spelling):
+def test_csv__may_spell_names_in_other_ways(make, spelling):
     text = "p,Hat\n" + "".join(f"{spelling.format(i)},{i % 2}\n" for i in range(9))
     found = rows(read(make(pictures(9, "faces/deep/{}.png") | {"labels.csv": text})))
     assert [ending(found, f"/{i}.png")[1] for i in range(9)] == [[i % 2] for i in range(9)]
@@ -187,7 +187,7 @@ def test_a_csv_may_spell_names_in_other_ways(make, spelling):
 
 @pytest.mark.parametrize("linked", [False, True])
 @pytest.mark.parametrize("start", ["", "/"])
-def test_a_csv_may_name_paths_to_the_folder_too(tmp_path, linked, start):
+def test_csv__may_name_paths_to_the_folder_too(tmp_path, linked, start):
     path = tmp_path / "set"
     (path / "b").mkdir(parents=True)
     if linked:
@@ -206,7 +206,7 @@ def test_a_csv_may_name_paths_to_the_folder_too(tmp_path, linked, start):
 
 @pytest.mark.parametrize("on_bad", ["error", "skip"])
 @pytest.mark.parametrize("name", ["img_{}.png", "/other/place/{}.png", "{}.jpg"])
-def test_where_no_name_fits_one_of_each_side_is_shown(make, on_bad, name):
+def test_csv__where_no_name_fits_one_of_each_side_is_shown(make, on_bad, name):
     text = "p,Hat\n" + "".join(f"{name.format(i)},1\n" for i in range(9))
     source = read(make(pictures(9) | {"labels.csv": text}), on_bad=on_bad)
     with pytest.raises(DataError) as caught:
@@ -215,7 +215,7 @@ def test_where_no_name_fits_one_of_each_side_is_shown(make, on_bad, name):
     assert "on_bad" not in str(caught.value)
 
 
-def test_a_csv_may_tell_split_and_identity(make):
+def test_csv__may_tell_split_and_identity(make):
     people = ["Eve", "Adam", "", "Eve", "日"]
     words = ["train", "0", "VAL", "2", "test"]
     text = "file,Split,person,Hat\n" + "".join(
@@ -233,7 +233,7 @@ def test_a_csv_may_tell_split_and_identity(make):
     ]
 
 
-def test_one_person_is_in_one_split(make):
+def test_splits__one_person_is_in_one(make):
     text = "file,identity\n" + "".join(f"{i}.png,p{i % 20}\n" for i in range(80))
     found = rows(read(make(pictures(80) | {"labels.csv": text})))
     splits_of = [{row[0] for row in found.values() if row[2] == person} for person in range(20)]
@@ -241,7 +241,7 @@ def test_one_person_is_in_one_split(make):
     assert set.union(*splits_of) == set(SPLITS)
 
 
-def test_labels_from_elsewhere(make, tmp_path):
+def test_csv__may_be_named_or_lie_elsewhere(make, tmp_path):
     path = make(pictures(30) | {"a.csv": CSV, "b.csv": CSV.replace("Glasses", "Hat")})
     (tmp_path / "c.csv").write_text(CSV.replace("Glasses", "Beard"))
     assert read(path, labels="b.csv").attribute_names == ("Hat", "Smiling")
@@ -252,7 +252,7 @@ def test_labels_from_elsewhere(make, tmp_path):
         read(path, labels="bb.csv")
 
 
-def test_what_lacks_labels_or_picture_can_be_left_out(make):
+def test_on_bad__skip_leaves_out_what_lacks_labels_or_picture(make):
     files = pictures(31) | {"labels.csv": CSV + "99.png,0,0\n"}
     path = make(files)
     with pytest.raises(DataError, match=r"1 of the 31 pictures in .*labels\.csv.*99\.png"):
@@ -264,7 +264,7 @@ def test_what_lacks_labels_or_picture_can_be_left_out(make):
     assert sum(len(split.names) for split in parts.values()) == 30
 
 
-def test_left_out_is_of_its_split(make):
+def test_left_out__is_of_its_split(make):
     text = "p,split\n0.png,train\n1.png,val\n2.png,test\n9.png,test\n"
     parts = splits(read(make(pictures(4) | {"labels.csv": text}), on_bad="skip"))
     assert {name: len(split.left_out) for name, split in parts.items()} == {
@@ -274,7 +274,7 @@ def test_left_out_is_of_its_split(make):
     }
 
 
-def test_the_fingerprint_changes_with_every_input(make):
+def test_fingerprint__changes_with_every_input(make):
     files = pictures(30) | {"labels.csv": CSV}
     others = [
         files,
@@ -286,7 +286,7 @@ def test_the_fingerprint_changes_with_every_input(make):
     assert len(set(prints)) == 4
 
 
-def test_it_recognises_pictures_and_nothing_else(make, tmp_path):
+def test_recognise__pictures_and_nothing_else(make, tmp_path):
     assert folder.recognise(make({"a/b/c.JPEG": None}))
     assert not folder.recognise(make({"a/b/c.txt": ""}, "other"))
     assert not folder.recognise(tmp_path / "nowhere")
@@ -350,7 +350,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_named(make, name):
+def test_open_source__bad_input_is_named(make, name):
     files, fragments = BAD[name]
     with pytest.raises(DataError) as caught:
         splits(read(make(files)))
@@ -358,7 +358,7 @@ def test_bad_input_is_named(make, name):
         assert fragment in str(caught.value)
 
 
-def test_the_path_has_to_be_given_and_there(tmp_path):
+def test_open_source__the_path_has_to_be_given_and_there(tmp_path):
     with pytest.raises(ConfigError, match=r"config\.data\.path"):
         folder.open_source(Data(source="folder"))
     with pytest.raises(DataError, match="does not exist"):

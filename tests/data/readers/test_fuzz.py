@@ -201,7 +201,7 @@ def try_with(reader, root, name, data, on_bad):
         path.write_bytes(valid)
 
 
-def test_what_is_valid_is_read(root, hq, deflated, kaggle, own):
+def test_open_source__what_is_valid_is_read(root, hq, deflated, kaggle, own):
     for reader, path in (
         *((celeba_official, root), (celebamask_hq, hq), (celeba_official, deflated)),
         *((celeba_kaggle, kaggle), (folder, own)),
@@ -215,14 +215,14 @@ def test_what_is_valid_is_read(root, hq, deflated, kaggle, own):
 @pytest.mark.parametrize("name", TEXTS)
 @budget(100)
 @given(changes=CHANGES, on_bad=ON_BAD)
-def test_mutated_texts(root, name, changes, on_bad):
+def test_celeba_official__survives_mutated_texts(root, name, changes, on_bad):
     try_with(celeba_official, root, name, lambda valid: mutate(valid, changes), on_bad)
 
 
 @pytest.mark.parametrize("name", [*HQ_TEXTS, celeba_official.PARTITION_FILE])
 @budget(80)
 @given(changes=CHANGES, on_bad=ON_BAD)
-def test_mutated_texts_of_celebamask_hq(hq, name, changes, on_bad):
+def test_celebamask_hq__survives_mutated_texts(hq, name, changes, on_bad):
     try_with(celebamask_hq, hq, name, lambda valid: mutate(valid, changes), on_bad)
 
 
@@ -230,20 +230,20 @@ def test_mutated_texts_of_celebamask_hq(hq, name, changes, on_bad):
 @budget(60)
 @given(changes=CHANGES, on_bad=ON_BAD)
 @example(changes=[(drop_columns, 0, 0, b"")], on_bad="error")
-def test_mutated_texts_of_kaggle(kaggle, name, changes, on_bad):
+def test_celeba_kaggle__survives_mutated_texts(kaggle, name, changes, on_bad):
     try_with(celeba_kaggle, kaggle, name, lambda valid: mutate(valid, changes), on_bad)
 
 
 @budget(100)
 @given(changes=CHANGES, on_bad=ON_BAD)
 @example(changes=[(drop_columns, 0, 0, b"")], on_bad="error")
-def test_mutated_labels_of_own_pictures(own, changes, on_bad):
+def test_folder__survives_mutated_labels(own, changes, on_bad):
     try_with(folder, own, "labels.csv", lambda valid: mutate(valid, changes), on_bad)
 
 
 @budget(200)
 @given(changes=CHANGES, on_bad=ON_BAD)
-def test_mutated_zip_of_pictures(root, changes, on_bad):
+def test_celeba_official__survives_a_mutated_zip_of_pictures(root, changes, on_bad):
     try_with(
         celeba_official, root, "img_align_celeba.zip", lambda valid: mutate(valid, changes), on_bad
     )
@@ -251,7 +251,7 @@ def test_mutated_zip_of_pictures(root, changes, on_bad):
 
 @budget(150)
 @given(changes=CHANGES, on_bad=ON_BAD)
-def test_mutated_zip_of_all(deflated, changes, on_bad):
+def test_celeba_official__survives_a_mutated_zip_of_all(deflated, changes, on_bad):
     path = deflated.with_name("mutated.zip")
     path.write_bytes(mutate(deflated.read_bytes(), changes))
     survives(celeba_official, path, on_bad)
@@ -264,7 +264,7 @@ def test_mutated_zip_of_all(deflated, changes, on_bad):
     on_bad=ON_BAD,
     more=st.integers(0, LARGEST),
 )
-def test_mutated_directory_of_a_zip(root, at, value, more, on_bad):
+def test_celeba_official__survives_a_mutated_directory_of_a_zip(root, at, value, more, on_bad):
     """Where a zip lists its members: few bytes, so changes of the whole rarely meet them."""
 
     def change(valid):
@@ -284,7 +284,7 @@ def test_mutated_directory_of_a_zip(root, at, value, more, on_bad):
 @example(data=b"", on_bad="skip")
 @example(data=b"\xef\xbb\xbf", on_bad="error")
 @example(data=b"PK\x05\x06" + bytes(18), on_bad="error")  # A zip of nothing.
-def test_arbitrary_bytes(root, name, data, on_bad):
+def test_celeba_official__survives_arbitrary_bytes(root, name, data, on_bad):
     try_with(celeba_official, root, name, lambda _: data, on_bad)
 
 
@@ -293,14 +293,14 @@ def test_arbitrary_bytes(root, name, data, on_bad):
 @example(data=b"", on_bad="skip")
 @example(data=b"\xef\xbb\xbf", on_bad="error")
 @example(data=b"p,Hat\n\\,1\n/,1\n./,0\n", on_bad="error")
-def test_arbitrary_bytes_as_csv(kaggle, own, data, on_bad):
+def test_csv__survives_arbitrary_bytes(kaggle, own, data, on_bad):
     try_with(folder, own, "labels.csv", lambda _: data, on_bad)
     try_with(celeba_kaggle, kaggle, KAGGLE_TEXTS[0], lambda _: data, on_bad)
 
 
 @budget(100)
 @given(changes=CHANGES, number=st.integers(0, 11), on_bad=ON_BAD)
-def test_mutated_pictures(hq, changes, number, on_bad):
+def test_celebamask_hq__survives_mutated_pictures(hq, changes, number, on_bad):
     name = f"CelebA-HQ-img/{number}.jpg"
     try_with(celebamask_hq, hq, name, lambda valid: mutate(valid, changes), on_bad)
 
@@ -310,13 +310,13 @@ def test_mutated_pictures(hq, changes, number, on_bad):
     path=st.text(max_size=20).filter(lambda text: "/" not in text)
     | st.sampled_from(["\x00", "~nobody", "x" * 5000, "/dev/null"])
 )
-def test_arbitrary_paths(path):
+def test_open_source__survives_arbitrary_paths(path):
     for reader in (celeba_official, celebamask_hq, celeba_kaggle):
         with contextlib.suppress(DataError, ConfigError):
             reader.open_source(Data(path=path))
 
 
-def test_files_that_are_folders(root):
+def test_celeba_official__files_that_are_folders_are_named(root):
     for name in [*TEXTS, "img_align_celeba.zip"]:
         valid = (root / name).read_bytes()
         (root / name).unlink()

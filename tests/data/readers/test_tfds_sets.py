@@ -10,7 +10,7 @@ from gan.config import Data
 from gan.data.decode import SQUARE, Recipe, decode_picture
 from gan.data.export_tfds import export_tfds
 from gan.data.readers import tfds_files, tfds_sets
-from gan.data.readers.celeba_official import ATTRIBUTES
+from gan.data.readers.celeba_labels import ATTRIBUTES
 from gan.data.source import SPLITS
 from gan.errors import ConfigError, DataError
 
@@ -76,7 +76,7 @@ def load(source):
 
 
 @pytest.mark.parametrize("file_format", tfds_files.FORMATS)
-def test_pictures_have_their_classes(tmp_path, file_format):
+def test_splits__pictures_have_their_classes(tmp_path, file_format):
     build(tmp_path, file_format)
     source = read(tmp_path)
     assert source.attribute_names == CLASSES
@@ -104,7 +104,7 @@ def test_pictures_have_their_classes(tmp_path, file_format):
         ({"train": 60}, {}),
     ],
 )
-def test_splits_that_are_there_are_taken_and_others_come_from_train(tmp_path, nums, sizes):
+def test_splits__those_that_are_there_are_taken_and_others_come_from_train(tmp_path, nums, sizes):
     build(tmp_path, nums=nums)
     source = read(tmp_path)
     splits = load(source)
@@ -120,7 +120,7 @@ def test_splits_that_are_there_are_taken_and_others_come_from_train(tmp_path, nu
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize("names", [("zebra", "small ape"), (), ATTRIBUTES])
 @pytest.mark.parametrize("file_format", tfds_files.FORMATS)
-def test_exported_pictures_are_read_back(tmp_path, file_format, names, known):
+def test_open_source__exported_pictures_are_read_back(tmp_path, file_format, names, known):
     def picture(number):
         return encoded(number, (20 + number, 30), "PNG" if number % 2 else "JPEG")
 
@@ -143,7 +143,7 @@ def test_exported_pictures_are_read_back(tmp_path, file_format, names, known):
 BOOLS = {"zebra": np.bool_, "ape": np.bool_}
 
 
-def test_splits_from_train_are_by_identity_where_it_is_known(tmp_path):
+def test_splits__those_from_train_are_by_identity_where_it_is_known(tmp_path):
     identity = tfds.features.FeaturesDict({"Identity_No": np.int64})
     attributes = tfds.features.FeaturesDict(BOOLS)
     build(tmp_path, nums={"train": 60}, label=None, attributes=attributes, identity=identity)
@@ -158,7 +158,7 @@ def test_splits_from_train_are_by_identity_where_it_is_known(tmp_path):
         np.testing.assert_array_equal(split.attributes, np.c_[numbers % 3 == 0, numbers % 2 == 0])
 
 
-def test_grey_pictures_can_be_decoded(tmp_path):
+def test_stream__grey_pictures_can_be_decoded(tmp_path):
     build(tmp_path, channels=1)
     split = read(tmp_path).splits["test"]()
     recipe = Recipe(8, SQUARE, "area", read(tmp_path).formats)
@@ -167,7 +167,7 @@ def test_grey_pictures_can_be_decoded(tmp_path):
     assert "grey to RGB" in done.changes
 
 
-def test_it_is_found_by_name_or_by_folder(tmp_path):
+def test_open_source__a_data_set_is_found_by_name_or_by_folder(tmp_path):
     folder = build(tmp_path)
     prints = {
         read(path, name).fingerprint
@@ -185,7 +185,7 @@ def test_it_is_found_by_name_or_by_folder(tmp_path):
     assert not tfds_sets.recognise(tmp_path / "nothing")
 
 
-def test_configurations(tmp_path):
+def test_open_source__configurations_are_chosen_by_name(tmp_path):
     for config in ("big", "small"):
         (tmp_path / "pets" / config).mkdir(parents=True)
         build(tmp_path / "new").rename(tmp_path / "pets" / config / "1.2.0")
@@ -209,7 +209,7 @@ def test_configurations(tmp_path):
         (None, ConfigError, ["config.data.name is not given", "pets"]),
     ],
 )
-def test_what_is_not_there_is_said_with_the_remedy(tmp_path, name, error, fragments):
+def test_open_source__what_is_not_there_is_said_with_the_remedy(tmp_path, name, error, fragments):
     build(tmp_path, nums={"train": 3})
     with pytest.raises(error) as caught:
         read(tmp_path, name)
@@ -217,7 +217,7 @@ def test_what_is_not_there_is_said_with_the_remedy(tmp_path, name, error, fragme
         assert fragment in str(caught.value)
 
 
-def test_where_nothing_lies_a_typo_gets_the_nearest_name(tmp_path):
+def test_open_source__where_nothing_lies_a_typo_gets_the_nearest_name(tmp_path):
     with pytest.raises(DataError) as caught:
         read(tmp_path, "cifar11")
     assert "'cifar11' is not prepared there, nor is any other. " in str(caught.value)
@@ -225,18 +225,18 @@ def test_where_nothing_lies_a_typo_gets_the_nearest_name(tmp_path):
     assert "tfds build" not in str(caught.value)
 
 
-def test_names_of_what_lies_in_a_folder(tmp_path):
+def test_list_datasets__names_what_lies_in_a_folder(tmp_path):
     build(tmp_path / "data", nums={"train": 3})
     build(tmp_path / "new", nums={"train": 3}).rename(tmp_path / "data" / "1.2.0")
     (tmp_path / "data" / "zoo" / "small").mkdir(parents=True)
     (tmp_path / "data" / "1.2.0").rename(tmp_path / "data" / "zoo" / "small" / "1.2.0")
     (tmp_path / "data" / "file").write_bytes(b"")
-    assert tfds_sets.names_in(tmp_path / "data") == ["pets", "zoo/small"]
+    assert tfds_sets.list_datasets(tmp_path / "data") == ["pets", "zoo/small"]
     for nothing in ("data/file", "data/pets/1.2.0", "nowhere", "\0"):
-        assert tfds_sets.names_in(tmp_path / nothing) == []
+        assert tfds_sets.list_datasets(tmp_path / nothing) == []
 
 
-def test_another_name_than_that_of_the_folder_is_refused(tmp_path):
+def test_open_source__another_name_than_that_of_the_folder_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"'cifar10', but .* holds 'pets'"):
         read(build(tmp_path), "cifar10")
 
@@ -254,7 +254,7 @@ def test_another_name_than_that_of_the_folder_is_refused(tmp_path):
         ({"label": tfds.features.ClassLabel(num_classes=1001)}, ["1,001 classes"]),
     ],
 )
-def test_features_that_do_not_fit_are_listed(tmp_path, more, fragments):
+def test_open_source__features_that_do_not_fit_are_listed(tmp_path, more, fragments):
     build(tmp_path, nums={"train": 3}, **more)
     with pytest.raises(DataError, match="pets/1.2.0") as caught:
         read(tmp_path)
@@ -262,14 +262,14 @@ def test_features_that_do_not_fit_are_listed(tmp_path, more, fragments):
         assert fragment in re.sub(r"Tensor|ScalarFeature", "Scalar", str(caught.value))
 
 
-def test_train_is_needed(tmp_path):
+def test_open_source__train_is_needed(tmp_path):
     build(tmp_path, nums={"test": 3})
     with pytest.raises(DataError, match="has the splits test, but no 'train'"):
         read(tmp_path)
 
 
 @pytest.mark.parametrize("file_format", tfds_files.FORMATS)
-def test_a_cut_shard_is_named(tmp_path, file_format):
+def test_splits__a_cut_shard_is_named(tmp_path, file_format):
     folder = build(tmp_path, file_format)
     path = next(folder.glob("pets-train*"))
     path.write_bytes(path.read_bytes()[: -9000 if file_format == "tfrecord" else 100])
@@ -278,7 +278,7 @@ def test_a_cut_shard_is_named(tmp_path, file_format):
 
 
 @pytest.mark.parametrize(("name", "channels"), [("cifar10", 3), ("mnist", 1)])
-def test_mocked_data_needs_no_files(tmp_path, name, channels):
+def test_open_source__mocked_data_needs_no_files(tmp_path, name, channels):
     with tfds.testing.mock_data(num_examples=12):
         source = read(tmp_path, name)
         splits = load(source)
