@@ -39,9 +39,10 @@ def ours(options: Options) -> Contestant:
     import jax
     from jax import lax
 
-    from gan.config import Augment, Config, Data, Network
+    from gan.config import Augment, Config, Data
     from gan.data.batch import Batch
     from gan.data.feed import STEPS_PER_CALL
+    from gan.model.networks import dcgan
     from gan.model.state import TrainState
     from gan.model.step import build, init_state, train_step
     from gan.runtime.parallel import Parallel, compile_once
@@ -52,9 +53,10 @@ def ours(options: Options) -> Contestant:
     config = Config(
         data=Data(image_size=IMAGE_SIZE, batch_size=batch),
         augment=Augment(flip=False),
-        network=Network(
-            z_dim=Z_DIM, g_width=width, d_width=width, conditional=False, dtype=options.dtype
-        ),
+        z_dim=Z_DIM,
+        conditional=False,
+        dtype=options.dtype,
+        network=dcgan.Settings(g_width=width, d_width=width),
     )
     parallel = Parallel.create(config.parallel)
     gan = build(config, marginals=(0.5,), axis_name=parallel.axis_name)

@@ -25,7 +25,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # For `python benchmarks/feed.py`.
 from benchmarks import turns
-from gan.config import Augment, Config, Data, Network
+from gan.config import Augment, Config, Data
 from gan.data import build_store as building
 from gan.data.batch import Batch
 from gan.data.decode import VERSION, Recipe, decode_pictures
@@ -35,6 +35,7 @@ from gan.data.prepare import choose_crop
 from gan.data.registry import find_source
 from gan.data.source import Source, Split
 from gan.data.store import InputReport, Meta, Store, open_store, write_store
+from gan.model.networks import dcgan
 from gan.model.step import build, init_state, train_step
 from gan.runtime.parallel import Parallel
 
@@ -221,7 +222,8 @@ def main() -> None:
     config = Config(
         data=data,
         augment=Augment(flip=False),
-        network=Network(g_width=options.width, d_width=options.width, dtype=options.dtype),
+        dtype=options.dtype,
+        network=dcgan.Settings(g_width=options.width, d_width=options.width),
     )
     source = find_source(data) if options.path else rendered(options.images)
     print(source.found)

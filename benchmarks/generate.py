@@ -20,9 +20,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # For `python benchmarks/generate.py`.
 from benchmarks import turns
-from gan.config import Config, Data, Network
+from gan.config import Config, Data
 from gan.data.attributes import AttributeTable
 from gan.data.faces import dataset
+from gan.model.networks import dcgan
 from gan.model.step import build, calibrate, generate, init_state
 from gan.runtime.parallel import compile_once, compiler_options
 from gan.sampling.sampler import CALIBRATION, CHUNK, Sampler
@@ -38,8 +39,8 @@ class Drawing:
         self.dtype = dtype
         rows = np.random.default_rng(0).integers(0, 2, (1024, len(dataset.ATTRIBUTES)), np.uint8)
         self.table = AttributeTable(tuple(dataset.ATTRIBUTES), rows, "0" * 64, "0" * 64)
-        network = Network(g_width=width, d_width=4, film=True, dtype=dtype)
-        config = Config(data=Data(image_size=size), network=network)
+        network = dcgan.Settings(g_width=width, d_width=4, film=True)
+        config = Config(data=Data(image_size=size), dtype=dtype, network=network)
         self.gan = build(config, self.table.marginals)
         self.params = compile_once(functools.partial(init_state, self.gan))(jax.random.key(0)).ema
         inputs = self.params, self.attributes(CALIBRATION)

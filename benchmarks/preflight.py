@@ -19,7 +19,8 @@ os.environ |= {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1"}
 os.environ |= {"ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}  # It only compiles: no device to share.
 os.environ |= {"TPU_WORKER_HOSTNAMES": "localhost", "TPU_ACCELERATOR_TYPE": "v5litepod-8"}
 sys.path.insert(0, str(Path(__file__).parents[1]))  # For `python benchmarks/preflight.py`.
-from gan.preflight.job import all_configs, compile_step, preflight
+from gan.experiments import our_configs
+from gan.preflight.job import compile_step, preflight
 from gan.preflight.roofline import Program, estimate
 from gan.preflight.topology import Topology, find_devices, parse_topology
 
@@ -40,7 +41,7 @@ def weak_scaling(name: str, chip: str, each: int, compiled: bool) -> list[dict[s
     """A row for each size of slice, at `each` images a device; all of them `compiled` or two."""
 
     def compile_for(topology: Topology) -> Program:
-        config = dict(all_configs())[name]
+        config = dict(our_configs())[name]
         config.data.batch_size = each * topology.num
         return compile_step(config, topology, find_devices(topology))
 

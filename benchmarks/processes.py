@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class Job:
-    """The processes of one training of `tests/tiny.py`, on CPU devices."""
+    """The processes of one training of `tests/helpers/tiny.py`, on CPU devices."""
 
     def __init__(
         self,
@@ -48,8 +48,8 @@ class Job:
         self.processes = []
         for index in range(num):
             command = [
-                *(sys.executable, *program, "--config=tests/tiny.py", f"--workdir={folder}"),
-                *(f"--config.data.cache_dir={cache}", *options),
+                *(sys.executable, *program, "--config=tests/helpers/tiny.py"),
+                *(f"--workdir={folder}", f"--config.data.cache_dir={cache}", *options),
             ]
             if num > 1:
                 command.append(f"--coordinator={coordinator}:{port}")

@@ -20,8 +20,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # For `python benchmarks/scaling.py`.
 from benchmarks import turns
-from gan.config import Config, Data, Network
+from gan.config import Config, Data
 from gan.data.batch import Batch
+from gan.model.networks import dcgan
 from gan.model.step import abstract_state, build, init_state, train_step
 from gan.preflight import compiled_program
 from gan.runtime.parallel import Parallel, compile_once
@@ -37,7 +38,8 @@ class Step:
         self.parallel = Parallel.create("jit")
         config = Config(
             data=Data(image_size=size, batch_size=batch),
-            network=Network(g_width=width, d_width=width, dtype=dtype),
+            dtype=dtype,
+            network=dcgan.Settings(g_width=width, d_width=width),
         )
         self.gan = build(config, MARGINALS)
         self._shapes = {"image": (batch, size, size, 3), "attributes": (batch, len(MARGINALS))}

@@ -6,8 +6,9 @@
 25 epochs of its 162,770 training images. `:narrow` is half as wide, for a CPU.
 """
 
-from gan.config import Config, Data, Network
+from gan.config import Average, Config, Data
 from gan.errors import ConfigError, nearest
+from gan.model.networks import dcgan
 
 VARIANTS = {"": 64, "narrow": 32}  # Widths.
 
@@ -20,5 +21,6 @@ def get_config(variant: str = "") -> Config:
         steps=32_000,
         r1=1.0,
         data=Data(source="celeba"),
-        network=Network(g_width=VARIANTS[variant], d_width=VARIANTS[variant], film=True),
+        network=dcgan.Settings(g_width=VARIANTS[variant], d_width=VARIANTS[variant], film=True),
+        average=Average(half_life=88_678),  # A decay of 0.999 at each step.
     )

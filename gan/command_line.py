@@ -1,14 +1,16 @@
 """The command line: its options and settings, and what is wrong with what was typed."""
 
-import inspect
+import functools
 import re
+import typing
 from pathlib import Path
+from typing import Any
 
 from absl import flags
-from ml_collections import config_flags
 
-from gan.config import Config, flatten, resolve
+from gan.config import Config, Setting, network_settings, settings
 from gan.errors import ConfigError, nearest
+from gan.experiments import load_config
 from gan.runtime import storage
 
 MODES = ("train", "prepare", "export", "evaluate", "compare", "sample", "preflight")
@@ -30,10 +32,8 @@ MODES_OF = {  # Of options that do not go with every mode.
 def define_flags() -> flags.FlagValues:
     """The command line."""
     values = flags.FlagValues()
-    config_flags.DEFINE_config_file(
-        "config", None, "File in configs/; what follows a colon is its variant.", flag_values=values
-    )
     text = {
+        "config": "File in configs/; what follows a colon is its variant.",
         "workdir": "Folder of the run, or gs://BUCKET/RUN. evaluate, compare: or several, as "
         "'runs/*'.",
         "coordinator": "train: HOST:PORT where process 0 of several listens. Without it, as the "
@@ -89,54 +89,118 @@ def define_flags() -> flags.FlagValues:
 
 
 def parse(argv: list[str]) -> flags.FlagValues:
-    """The command line's values. Raises ConfigError naming what is wrong with it."""
+    """The command line's values; `config` is the configuration, with what was typed in it.
+
+    Raises ConfigError naming what is wrong.
+    """
     values = define_flags()
-    known = [f"config.{name}" for name in flatten(Config())]
-    for option in (argument.split("=")[0] for argument in argv[1:]):
-        name = re.sub("^--?(no)?", "", option)
-        if name.startswith("config.") and name not in known:
-            raise ConfigError(f"{option}: no such setting.{nearest(name, known)} See --help.")
-    if not any(re.match("--?config(=|$)", argument) for argument in argv):
-        overridden = [argument for argument in argv if re.match("--?(no)?config[.]", argument)]
-        if overridden:
-            raise ConfigError(f"{overridden[0]} changes a setting of --config, which is not given.")
-    try:
-        rest = values(argv)[1:]
-    except flags.UnrecognizedFlagError as error:
-        hint = nearest(error.flagname, [*values, *known])
-        raise ConfigError(f"--{error.flagname}: no such option.{hint} See --help.") from None
-    except flags.IllegalFlagValueError as error:
-        first, *rest = [line for line in str(error).splitlines() if line.strip(" .")]
-        if rest:  # A traceback out of the configuration: its last line says it.
-            reason = rest[-1].removeprefix("gan.errors.ConfigError: ")
-            raise ConfigError(f"--config={config_file(argv)}: {reason}") from None
-        raise ConfigError(f"{first}.{_nearest_value(argv)}") from None
-    except flags.Error as error:
-        raise ConfigError(f"{error}. See --help.") from None
-    except Exception as error:  # A configuration is code, and may fail in any way.
-        reason = f"{type(error).__name__}: {error}"
-        raise ConfigError(f"--config={config_file(argv)}: {reason}") from error
-    if rest:
-        raise ConfigError(f"{rest[0]!r} is no option: options start with --. See --help.")
-    if values.config is not None:
-        _check_exists(values["config"].config_filename)
-        try:
-            values.config = resolve(values.config)
-        except ConfigError as error:
-            raise ConfigError(f"--config={config_file(argv)}: {error}") from None
-        data = values.config.data
-        # Absolute, so that the other modes find them from any folder.
-        data.cache_dir = str(storage.path(data.cache_dir, "--config.data.cache_dir"))
-        for name in ("path", "local_dir"):
-            if text := getattr(data, name):
-                setattr(data, name, str(storage.on_disk(text, f"--config.data.{name}")))
-        if data.labels and Path(data.labels).expanduser().exists():  # Or it lies in the data.
-            data.labels = str(Path(data.labels).expanduser().absolute())
+    values.set_gnu_getopt()  # Settings are left over: --config has to be known first.
+    rest = _read(values, argv, known_only=True)
+    _check_names(rest, values)
+    given = values.config
+    if given is not None:
+        values.config = load_config(given)
+        _override(values.config, rest)
+        _make_absolute(values.config)
+    elif len(rest) > 1:
+        what = rest[1].split("=")[0]
+        if what.startswith("-"):
+            raise ConfigError(f"{what}: no such option. See --help.")
+        raise ConfigError(f"{rest[1]!r} is no option: options start with --. See --help.")
     return values
 
 
-def _nearest_value(argv: list[str]) -> str:
-    values = define_flags()
+def _read(values: flags.FlagValues, argv: list[str], known_only: bool = False) -> list[str]:
+    try:
+        return values(argv, known_only)
+    except flags.UnrecognizedFlagError as error:
+        hint = nearest(error.flagname, values)
+        raise ConfigError(f"--{error.flagname}: no such option.{hint} See --help.") from None
+    except flags.IllegalFlagValueError as error:
+        raise ConfigError(f"{error}.{_nearest_value(values, argv)}") from None
+    except (flags.Error, ValueError) as error:
+        raise ConfigError(f"{error}. See --help.") from None
+
+
+def _check_names(rest: list[str], values: flags.FlagValues) -> None:
+    """Raises ConfigError for names that need no configuration to be known as wrong."""
+    known = [f"config.{name}" for name in settings(Config)]
+    for option in (argument.split("=")[0] for argument in rest[1:]):
+        name = re.sub("^--?(no)?", "", option)
+        if name.startswith("config.network."):
+            continue
+        if name.startswith("config.") and name not in known:
+            raise ConfigError(f"{option}: no such setting.{nearest(name, known)} See --help.")
+        if option.startswith("--") and name not in known:
+            hint = nearest(option[2:], [*values, *known])
+            raise ConfigError(f"{option}: no such option.{hint} See --help.")
+    if values.config is None:
+        overridden = [argument for argument in rest if re.match("--?(no)?config[.]", argument)]
+        if overridden:
+            raise ConfigError(f"{overridden[0]} changes a setting of --config, which is not given.")
+
+
+def _override(config: Config, rest: list[str]) -> None:
+    """Changes the settings that the arguments `rest` name."""
+    named = re.findall(r"(?:^|\n)--?config\.network\.name[=\n]([^\n]*)", "\n".join(rest))
+    if named and named[-1] != config.network.name:
+        config.network = network_settings(named[-1])()
+    known = settings(config)
+    for option in (argument.split("=")[0] for argument in rest[1:]):
+        name = re.sub(r"^--?(no)?config\.", "", option)
+        if name.startswith("network.") and name not in known:
+            hint = nearest(f"config.{name}", [f"config.{other}" for other in known])
+            raise ConfigError(f"{option}: no such setting.{hint} See --help.")
+    values = flags.FlagValues()
+    for name, setting in known.items():
+        _define(values, f"config.{name}", setting)
+    extra = _read(values, rest)[1:]
+    if extra:
+        raise ConfigError(f"{extra[0]!r} is no option: options start with --. See --help.")
+    for name in known:
+        if values[f"config.{name}"].present:
+            *groups, last = name.split(".")
+            group = functools.reduce(getattr, groups, config)
+            setattr(group, last, values[f"config.{name}"].value)
+
+
+PARSERS = {int: flags.IntegerParser(), float: flags.FloatParser(), str: flags.ArgumentParser()}
+
+
+class OrNone(flags.ArgumentParser):
+    """Reads "none" as None, and all else as another parser does."""
+
+    def __init__(self, parser: flags.ArgumentParser):
+        self._parser = parser
+
+    def parse(self, argument: str) -> Any:
+        """The value that was typed."""
+        return None if argument.lower() == "none" else self._parser.parse(argument)
+
+
+def _define(values: flags.FlagValues, name: str, setting: Setting) -> None:
+    kinds = typing.get_args(setting.type) or (setting.type,)
+    if bool in kinds:
+        flags.DEFINE_boolean(name, None, setting.meaning, flag_values=values)
+        return
+    parser = PARSERS[kinds[0]]
+    if len(kinds) > 1:
+        parser = OrNone(parser)
+    flags.DEFINE(parser, name, None, setting.meaning, flag_values=values)
+
+
+def _make_absolute(config: Config) -> None:
+    """Makes paths of the data absolute, so that the other modes find them from any folder."""
+    data = config.data
+    data.cache_dir = str(storage.path(data.cache_dir, "--config.data.cache_dir"))
+    for name in ("path", "local_dir"):
+        if text := getattr(data, name):
+            setattr(data, name, str(storage.on_disk(text, f"--config.data.{name}")))
+    if data.labels and Path(data.labels).expanduser().exists():  # Or it lies in the data.
+        data.labels = str(Path(data.labels).expanduser().absolute())
+
+
+def _nearest_value(values: flags.FlagValues, argv: list[str]) -> str:
     for name, _, value in (argument.removeprefix("--").partition("=") for argument in argv[1:]):
         known = getattr(values[name].parser, "enum_values", ()) if name in values else ()
         if known and value not in known:
@@ -150,14 +214,6 @@ def config_file(argv: list[str]) -> str:
     return given[-1] if given else ""
 
 
-def _check_exists(name: str) -> None:
-    path = Path(name.split(":")[0])
-    if not path.is_file():
-        there = [str(file) for file in path.parent.glob("*.py") if file.stem != "__init__"]
-        known = f" {path.parent} has: {', '.join(sorted(there))}." if there else ""
-        raise ConfigError(f"--config={name}: no such file.{nearest(str(path), there)}{known}")
-
-
 def usage(about: str) -> str:
     """What --help prints: options, then every setting with its default and meaning."""
     lines = [about, "Options:"]
@@ -165,18 +221,7 @@ def usage(about: str) -> str:
     for name in ("config", "workdir", "mode", "dry_run", *MODES_OF, "help"):
         lines.append(f"  --{name:<12} {values[name].help}")
     lines.append("\nSettings, as --config.NAME=VALUE after --config=FILE, with their defaults:")
-    defaults = flatten(Config())
-    for name, meaning in _meanings().items():
-        lines.append(f"  {name:<28} {defaults[name]!s:<18} {meaning}".rstrip())
+    config = Config()
+    for name, setting in settings(config).items():
+        lines.append(f"  {name:<28} {setting.default!s:<18} {setting.meaning}".rstrip())
     return "\n".join(lines)
-
-
-def _meanings() -> dict[str, str]:
-    """The comment beside each setting in `gan/config.py`, by its dotted name."""
-    comments = {}
-    for name in flatten(Config()):
-        *group, field = name.split(".")
-        kind = type(getattr(Config(), group[0])) if group else Config
-        found = re.search(rf"^    {field}: [^#\n]*(?:# (.*))?$", inspect.getsource(kind), re.M)
-        comments[name] = found.group(1) or ""
-    return comments

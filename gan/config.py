@@ -1,203 +1,409 @@
-"""Everything that can be configured, with its default.
+"""Everything that can be configured: each setting with its default, its meaning and its range.
 
 A file in `configs/` returns a `Config` that states only what differs; the command line overrides
-single fields: `--config.data.batch_size=256`. (Plain types only: the flag parser reads the
-annotations, so no `from __future__ import annotations` here and no `Literal`.)
+single settings: `--config.data.batch_size=256`. What `setting(...)` says of a setting is the one
+place for it: validation, `--help`, `gan.workdir.folder.check_same_run` and the tests read it there.
+(Annotations are read as types, so no `from __future__ import annotations` here and no `Literal`.)
 """
 
 import dataclasses
+import functools
+import importlib
 import json
 import math
+import re
+import typing
+from collections.abc import Callable
 from dataclasses import field
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from gan.errors import ConfigError, nearest
+
+Value = int | float | str | bool | None
+NETWORKS = Path(__file__).parent / "model" / "networks"
+
+
+class Setting(NamedTuple):
+    """What is known of a setting. Limits that are None do not exist."""
+
+    type: Any  # int, float, bool, str, or one of them | None.
+    default: Value
+    meaning: str
+    above: float | None = None
+    at_least: float | None = None
+    below: float | None = None
+    at_most: float | None = None
+    choices: tuple[str, ...] | None = None
+    choices_in: str | None = None  # Dotted name of the dict, tuple or function that has them.
+    may_change: bool = False  # Between two starts of one run.
+
+
+def setting(
+    default: Value,
+    meaning: str,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    below: float | None = None,
+    at_most: float | None = None,
+    choices: tuple[str, ...] | None = None,
+    choices_in: str | None = None,
+    may_change: bool = False,
+) -> Any:
+    """A field of a configuration's dataclass, with all that is known of it: see `Setting`.
+
+    `choices_in` names a registry in a room above this one, such as "gan.model.losses.LOSSES". It is
+    imported only when somebody asks for the choices.
+    """
+    known = dict(locals())
+    return field(default=known.pop("default"), metadata=known)
+
+
+def network_names() -> tuple[str, ...]:
+    """Names of the architectures: the modules in `gan/model/networks/` with a class `Settings`."""
+    modules = sorted(NETWORKS.glob("*.py"))
+    return tuple(m.stem for m in modules if re.search(r"^class Settings\b", m.read_text(), re.M))
+
+
+def network_settings(name: str) -> type:
+    """The class of the settings of an architecture. Raises ConfigError if there is none."""
+    known = network_names()
+    if name not in known:
+        hint = nearest(str(name), known)
+        raise ConfigError(f"config.network.name={name!r} is not one of {[*known]}.{hint}")
+    return importlib.import_module(f"gan.model.networks.{name}").Settings
 
 
 @dataclasses.dataclass(kw_only=True)
 class Data:
     """Which pictures, and in which form they reach the step."""
 
-    source: str = "faces"  # Key of `gan.data.registry.SOURCES`, or "auto": what lies at the path.
-    path: str | None = None  # Folder or zip of the source; None for sources that are drawn.
-    name: str | None = None  # Of the data set, where source "tfds" has several at its path.
-    labels: str | None = None  # CSV of source "folder"; None: the one in it, or its sub-folders.
-    attributes: str | None = None  # Names to learn, with commas between them; None: all.
-    on_bad: str = "error"  # "error" | "skip" bad pictures: they are counted and listed.
-    cache_dir: str = "~/.cache/gan/data"  # Prepared data sets, shared by all runs.
-    local_dir: str | None = None  # Copies of them on each host's disk; None: only of buckets'.
-    image_size: int = 64  # Pixels, square.
-    crop: str = "center178"  # Key of `CROPS` in `gan.data.decode`; "square" unless CelebA's frame.
-    resize: str = "bicubic"  # Key of `RESIZES` in `gan.data.decode`.
-    feed: str = "auto"  # "resident" in the device's memory | "stream" from disk | "auto".
-    batch_size: int = 128  # Images per discriminator update, over all devices.
-    num_faces: int = 32_768  # Training images of source "faces"; others have their own number.
+    source: str = setting(
+        "faces", 'data set: a key of gan.data.registry.SOURCES, or "auto": what lies at the path'
+    )
+    path: str | None = setting(
+        None, "folder or zip of the data set; none for those that are drawn", may_change=True
+    )
+    name: str | None = setting(None, 'which data set, where source "tfds" finds several')
+    labels: str | None = setting(
+        None,
+        'CSV file of source "folder"; none: the one in the folder, or its sub-folders',
+        may_change=True,
+    )
+    attributes: str | None = setting(None, "names to learn, with commas between them; none: all")
+    on_bad: str = setting(
+        "error", "bad pictures: stop, or skip, count and list them", choices=("error", "skip")
+    )
+    cache_dir: str = setting(
+        "~/.cache/gan/data", "folder of prepared data sets, shared by all runs", may_change=True
+    )
+    local_dir: str | None = setting(
+        None,
+        "folder on each host's disk for copies of prepared data; none: copies only of buckets'",
+        may_change=True,
+    )
+    image_size: int = setting(64, "pixels of the square image's side", above=0)
+    crop: str = setting(
+        "center178", 'which part of a picture; "square" unless it is CelebA\'s aligned frame'
+    )
+    resize: str = setting("bicubic", "filter of resizing, always antialiased")
+    feed: str = setting(
+        "auto",
+        "resident in the device's memory, streamed from disk, or whichever fits",
+        choices=("auto", "resident", "stream"),
+        may_change=True,
+    )
+    batch_size: int = setting(128, "images per discriminator update, over all devices", above=0)
+    num_faces: int = setting(
+        32_768, 'training images of source "faces"; others have their own number', above=0
+    )
 
 
 @dataclasses.dataclass(kw_only=True)
 class Augment:
     """What is done to images inside the step; 0 turns a transformation off."""
 
-    flip: bool = True  # Mirrors real images with probability 1/2.
-    rotate: float = 0.0  # Largest angle in degrees.
-    scale: float = 0.0  # Largest |log2 factor|: 0.2 is 0.87 to 1.15 times the size.
-    translate: float = 0.0  # Largest shift as a share of the image's side.
-    probability: float = 0.5  # Of each of these three, drawn for each image (p of ADA).
-    real_only: bool = False  # True: fakes stay as they are, so the warp leaks into them.
-
-
-@dataclasses.dataclass(kw_only=True)
-class Network:
-    """The two players."""
-
-    name: str = "dcgan"  # Module `gan/networks/<name>.py`.
-    z_dim: int = 100  # Numbers in a latent.
-    g_width: int = 64  # Channels of the generator's last hidden layer ("ngf").
-    d_width: int = 64  # Channels of the discriminator's first layer ("ndf").
-    d_norm: str = "batch"  # "batch" | "layer" | "none", of the discriminator.
-    conditional: bool = True  # False ignores the attributes.
-    film: bool = False  # Condition also scales and shifts every generator layer (FiLM).
-    dtype: str = "float32"  # "float32" | "bfloat16", of the computation; parameters are float32.
+    flip: bool = setting(True, "mirror real images with probability 1/2")
+    rotate: float = setting(0.0, "largest angle in degrees; 0: off", at_least=0)
+    scale: float = setting(
+        0.0, "largest |log2 factor|: 0.2 is 0.87 to 1.15 times the size; 0: off", at_least=0
+    )
+    translate: float = setting(
+        0.0, "largest shift, as a share of the image's side; 0: off", at_least=0, below=1
+    )
+    probability: float = setting(
+        0.5, "probability of each of these three, drawn for each image", at_least=0, at_most=1
+    )
+    probability_end: float | None = setting(
+        None, "probability after the burn-in; none: as before", at_least=0, at_most=1
+    )
+    real_only: bool = setting(
+        False, "leave generated images as they are, so that they learn the transformations"
+    )
 
 
 @dataclasses.dataclass(kw_only=True)
 class Optimizer:
-    """Adam."""
+    """Adam (Kingma & Ba 2015)."""
 
-    learning_rate: float = 2e-4  # Step size.
-    b1: float = 0.5  # Decay of the mean of the gradient,
-    b2: float = 0.999  # and of its square.
+    learning_rate: float = setting(2e-4, "step size", above=0)
+    learning_rate_end: float | None = setting(
+        None, "step size after the burn-in; none: as before", at_least=0
+    )
+    b1: float = setting(0.5, "decay of the mean of the gradient", at_least=0, below=1)
+    b2: float = setting(0.999, "decay of the mean of its square", at_least=0, below=1)
+    b2_end: float | None = setting(
+        None, "this decay after the burn-in; none: as before", at_least=0, below=1
+    )
+
+
+@dataclasses.dataclass(kw_only=True)
+class Average:
+    """The moving average of the generator's weights, which is what is drawn with."""
+
+    half_life: float = setting(
+        88_000.0, "images after which a weight counts half; 0: no average", at_least=0
+    )
+    half_life_end: float | None = setting(
+        None, "half-life after the burn-in; none: as before", at_least=0
+    )
+    second_half_life: float = setting(
+        0.0, "half-life of a second average, kept beside the first; 0: none", at_least=0
+    )
+
+
+_limit = functools.partial(setting, above=0, may_change=True)
 
 
 @dataclasses.dataclass(kw_only=True)
 class Limits:
     """Seconds after which what hangs is ended, with all processes of the run."""
 
-    join: float = 300.0  # Of waiting until all processes are there.
-    heartbeat: float = 30.0  # Without a sign of life from a process: killed, stopped, cut off.
-    prepare: float = 14_400.0  # Of preparing the data,
-    compile: float = 3_600.0  # of restoring or compiling,
-    save: float = 1_800.0  # of a checkpoint or a sheet of samples,
-    step: float = 300.0  # of a batch, or of a step's call (or 20 times its mean if that is more).
+    join: float = _limit(300.0, "seconds to wait until all processes are there")
+    heartbeat: float = _limit(
+        30.0, "seconds without a sign of life from a process: it was killed, stopped or cut off"
+    )
+    prepare: float = _limit(14_400.0, "seconds to prepare the data")
+    compile: float = _limit(3_600.0, "seconds to restore or to compile")
+    save: float = _limit(1_800.0, "seconds to write a checkpoint or a sheet of samples")
+    step: float = _limit(
+        300.0, "seconds for a batch or one call of steps, or 20 times its mean if that is more"
+    )
 
 
 @dataclasses.dataclass(kw_only=True)
 class Config:
     """One experiment."""
 
-    seed: int = 0  # Of the initial weights, the order of the images and all that is drawn.
-    steps: int = 100_000  # Generator updates.
-    steps_per_call: int = 0  # Run by one call of a resident feed; 0: 25, or 1 on CPU.
-    d_steps: int = 1  # Discriminator updates per generator update, each on images of its own.
-    loss: str = "non_saturating"  # Key of `gan.model.losses.LOSSES`.
-    r1: float = 0.0  # Weight gamma of gamma/2 * |grad D(real)|^2; 0 turns it off.
-    gradient_penalty: float = 10.0  # Weight of the penalty of "wasserstein_gp".
-    ema_decay: float = 0.999  # Of the moving average of the generator, which is what is drawn with.
-    parallel: str = "jit"  # "jit" | "pmap", the way to several devices; same numbers.
-    deterministic: bool = False  # On GPU, only operations that repeat bit for bit; they are slower.
+    seed: int = setting(
+        0,
+        "seed of the initial weights, the order of the images and all that is drawn",
+        at_least=0,
+        below=2**32,
+    )
+    steps: int = setting(100_000, "generator updates", above=0, may_change=True)
+    steps_per_call: int = setting(
+        0,
+        "steps that one call of a resident feed runs; 0: 25, or 1 on CPU",
+        at_least=0,
+        may_change=True,
+    )
+    d_steps: int = setting(
+        1, "discriminator updates per generator update, each on images of its own", above=0
+    )
+    loss: str = setting(
+        "non_saturating", "what both players minimise", choices_in="gan.model.losses.LOSSES"
+    )
+    r1: float = setting(
+        0.0, "weight gamma of gamma/2 * |grad D|^2 on real images; 0: off", at_least=0
+    )
+    r1_end: float | None = setting(None, "r1 after the burn-in; none: as before", at_least=0)
+    r2: float = setting(0.0, "the same on generated images; 0: off", at_least=0)
+    r2_end: float | None = setting(None, "r2 after the burn-in; none: as before", at_least=0)
+    gradient_penalty: float = setting(
+        0.0,
+        "weight of (|grad D| - 1)^2 on mixtures of real and generated images; 0: off; 10 is usual "
+        "with wasserstein",
+        at_least=0,
+    )
+    gradient_penalty_end: float | None = setting(
+        None, "gradient_penalty after the burn-in; none: as before", at_least=0
+    )
+    penalty: str = setting(
+        "exact",
+        "r1 and r2 by automatic differentiation, or by a finite difference along one random "
+        "direction",
+        choices=("exact", "finite"),
+    )
+    penalty_every: int = setting(
+        1,
+        "compute penalties at every so many discriminator updates, with weights times that",
+        above=0,
+    )
+    burn_in: float = setting(
+        0.0,
+        "images over which each setting that has an ..._end goes there, by a half cosine",
+        at_least=0,
+    )
+    z_dim: int = setting(100, "numbers in a latent", above=0)
+    conditional: bool = setting(True, "learn the attributes; off: ignore them")
+    dtype: str = setting(
+        "float32", "computation; parameters are float32", choices=("float32", "bfloat16")
+    )
+    parallel: str = setting(
+        "jit", "way to several devices; same numbers", choices=("jit", "pmap"), may_change=True
+    )
+    deterministic: bool = setting(
+        False,
+        "on GPU, only operations that repeat bit for bit; they are slower",
+        may_change=True,
+    )
     data: Data = field(default_factory=Data)
     augment: Augment = field(default_factory=Augment)
-    network: Network = field(default_factory=Network)
+    network: Any = field(default_factory=lambda: network_settings("dcgan")())
     g_optimizer: Optimizer = field(default_factory=Optimizer)
     d_optimizer: Optimizer = field(default_factory=Optimizer)
+    average: Average = field(default_factory=Average)
     limits: Limits = field(default_factory=Limits)
-    log_every: int = 100  # Steps from status line to status line,
-    sample_every: int = 1_000  # from picture to picture,
-    checkpoint_every: int = 1_000  # from checkpoint to checkpoint.
-    profile: int = 0  # Steps to trace for TensorBoard's profiler, soon after the start; 0: none.
-    keep_checkpoints: int = 3  # The newest so many stay, never fewer than two,
-    keep_every: int = 10_000  # and each whose step is a multiple of this.
-    eval_images: int = 2_048  # Compared by `--mode=evaluate`, or all of the held-out split.
+    log_every: int = setting(100, "steps between status lines", above=0, may_change=True)
+    sample_every: int = setting(1_000, "steps between sheets of samples", above=0, may_change=True)
+    checkpoint_every: int = setting(1_000, "steps between checkpoints", above=0, may_change=True)
+    profile: int = setting(
+        0,
+        "steps to trace for TensorBoard's profiler, soon after the start; 0: none",
+        at_least=0,
+        may_change=True,
+    )
+    keep_checkpoints: int = setting(
+        3, "newest checkpoints to keep; never fewer than two are", above=0, may_change=True
+    )
+    keep_every: int = setting(
+        10_000, "keep each checkpoint whose step is a multiple of this", above=0, may_change=True
+    )
+    eval_images: int = setting(
+        2_048,
+        "images that --mode=evaluate compares, or all of the held-out split",
+        above=0,
+        may_change=True,
+    )
 
 
-LIMITS = tuple(f"limits.{limit.name}" for limit in dataclasses.fields(Limits))
-CHOICES = {
-    "parallel": ("jit", "pmap"),
-    "data.on_bad": ("error", "skip"),
-    "data.feed": ("auto", "resident", "stream"),
-    "network.dtype": ("float32", "bfloat16"),
-    "network.d_norm": ("batch", "layer", "none"),
-}
-POSITIVE = (
-    *("steps", "d_steps", "log_every", "sample_every", "checkpoint_every", "keep_checkpoints"),
-    *("keep_every", "eval_images", "data.image_size", "data.batch_size", "data.num_faces"),
-    *("network.z_dim", "network.g_width", "network.d_width"),
-    *("g_optimizer.learning_rate", "d_optimizer.learning_rate"),
-    *LIMITS,
-)
-NOT_NEGATIVE = (
-    "profile",
-    "seed",
-    "steps_per_call",
-    "r1",
-    "gradient_penalty",
-    "augment.rotate",
-    "augment.scale",
-)
-BELOW_ONE = (
-    *("ema_decay", "augment.translate"),
-    *("g_optimizer.b1", "g_optimizer.b2", "d_optimizer.b1", "d_optimizer.b2"),
-)
+def settings(config: Any) -> dict[str, Setting]:
+    """Every setting of a configuration under its dotted name, as on the command line.
+
+    `config` is a dataclass or an instance of one. A class has no architecture yet: the settings of
+    `network` are in those of an instance only.
+    """
+    found = {}
+    for item in dataclasses.fields(config):
+        inner = getattr(config, item.name, item.type)
+        if dataclasses.is_dataclass(inner):
+            found |= {f"{item.name}.{name}": known for name, known in settings(inner).items()}
+        elif item.metadata:
+            found[item.name] = Setting(item.type, item.default, **item.metadata)
+    return found
 
 
-def flatten(config: Config) -> dict[str, int | float | str | bool | None]:
-    """Every setting under its dotted name, as on the command line."""
-    flat = {}
-    for name, value in dataclasses.asdict(config).items():
-        nested = value if isinstance(value, dict) else {}
-        flat |= {f"{name}.{key}": x for key, x in nested.items()} or {name: value}
-    return flat
+def flatten(config: Any) -> dict[str, Value]:
+    """Every setting's value under its dotted name."""
+    return {name: functools.reduce(getattr, name.split("."), config) for name in settings(config)}
+
+
+def choices_of(known: Setting) -> tuple[str, ...]:
+    """What a setting may be; empty if anything of its type. Imports where `choices_in` points."""
+    if known.choices_in is None:
+        return known.choices or ()
+    module, _, name = known.choices_in.rpartition(".")
+    registry = getattr(importlib.import_module(module), name)
+    return tuple(registry() if callable(registry) else registry)
+
+
+def range_of(known: Setting) -> str:
+    """The range of a number in words: "greater than 0"; empty if there is none."""
+    if known.at_least is not None and known.at_most is not None:
+        return f"within [{known.at_least:,}, {known.at_most:,}]"
+    limits = {
+        "greater than": known.above,
+        "at least": known.at_least,
+        "less than": known.below,
+        "at most": known.at_most,
+    }
+    return " and ".join(f"{word} {n:,}" for word, n in limits.items() if n is not None)
+
+
+def allowed(known: Setting) -> str:
+    """The values of a setting in words; empty if anything of its type. Imports as `choices_of`."""
+    return ", ".join(choices_of(known)) or range_of(known)
 
 
 def validate(config: Config, num_devices: int = 1) -> None:
     """Raises ConfigError for the first setting that is out of its range."""
     flat = flatten(config)
 
-    def require(ok: bool, name: str, rule: str) -> None:
+    def require(ok: bool, name: str, rule: str, hint: str = "") -> None:
         if not ok:
-            raise ConfigError(f"config.{name}={flat[name]!r}: {rule}.")
+            raise ConfigError(f"config.{name}={flat[name]!r}: {rule}.{hint}")
 
-    for name, choices in CHOICES.items():
-        require(flat[name] in choices, name, f"must be one of {', '.join(choices)}")
-    for name, value in flat.items():
-        require(not isinstance(value, float) or math.isfinite(value), name, "must be finite")
-    for name in POSITIVE:
-        require(flat[name] > 0, name, "must be greater than 0")
-    for name in NOT_NEGATIVE:
-        require(flat[name] >= 0, name, "must not be negative")
-    for name in BELOW_ONE:
-        require(0 <= flat[name] < 1, name, "must be at least 0 and less than 1")
-    require(config.seed < 2**32, "seed", "must be below 2^32")
-    require(0 <= config.augment.probability <= 1, "augment.probability", "must be within [0, 1]")
+    for name, known in settings(config).items():
+        value = flat[name]
+        if value is None:
+            continue
+        if isinstance(value, float):
+            require(math.isfinite(value), name, "must be finite")
+        only_positive = known.at_least == 0 and known.below is known.at_most is None
+        rule = "must not be negative" if only_positive else f"must be {range_of(known)}"
+        require(_within(value, known), name, rule)
+        if choices := choices_of(known):
+            hint = nearest(str(value), choices)
+            require(value in choices, name, f"must be one of {', '.join(choices)}", hint)
+        if name.endswith("_end"):
+            require(
+                config.burn_in > 0, name, "needs config.burn_in, the images until it is reached"
+            )
     require(
         config.data.batch_size % num_devices == 0,
         "data.batch_size",
         f"must be a multiple of the {num_devices} devices",
     )
     require(
-        not (config.loss == "wasserstein_gp" and config.network.d_norm == "batch"),
+        not (config.gradient_penalty or config.gradient_penalty_end)
+        or flat.get("network.d_norm") != "batch",
         "network.d_norm",
-        "does not go with config.loss=wasserstein_gp, whose penalty is one for each image while "
-        "batch norm mixes them; set it to layer or none",
+        "does not go with config.gradient_penalty, which is a penalty for each image while batch "
+        "norm mixes them; set it to layer or none",
+    )
+
+
+def _within(value: Any, known: Setting) -> bool:
+    return (
+        (known.above is None or value > known.above)
+        and (known.at_least is None or value >= known.at_least)
+        and (known.below is None or value < known.below)
+        and (known.at_most is None or value <= known.at_most)
     )
 
 
 def to_json(config: Config) -> str:
-    """As it is written to the workdir."""
+    """The text of a workdir's `config.json`: every setting."""
     return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
 
 
 def resolve(config: Config) -> Config:
-    """The same with types checked, and whole numbers where a float belongs made floats."""
+    """A copy with types checked, and whole numbers where a float belongs made floats."""
     return from_json(to_json(config))
 
 
-def from_json(text: str) -> Config:
-    """Back from `to_json`. Raises ConfigError for unknown names or wrong types."""
+def from_json(text: str, upgrade: Callable[[Any], Any] = lambda values: values) -> Config:
+    """The configuration that `to_json` wrote; what the text leaves out is the default.
+
+    `upgrade` may rename the nested values first. Raises ConfigError for unknown names, wrong types.
+    """
     try:
-        return _build(Config, json.loads(text), "config")
+        values = json.loads(text)
     except json.JSONDecodeError as error:
         raise ConfigError(f"not JSON: {error}") from None
+    return _build(Config, upgrade(values), "config")
 
 
 def _build(kind: type, values: object, path: str) -> Any:
@@ -211,11 +417,15 @@ def _build(kind: type, values: object, path: str) -> Any:
         if name not in fields:
             raise ConfigError(f"{path}.{name}: no such setting.{nearest(name, fields)}")
         expected = fields[name]
+        if kind is Config and name == "network":
+            chosen = value.get("name", "dcgan") if isinstance(value, dict) else "dcgan"
+            expected = network_settings(chosen)
         if dataclasses.is_dataclass(expected):
             built[name] = _build(expected, value, f"{path}.{name}")
             continue
-        value = float(value) if expected is float and type(value) is int else value
-        if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
+        types = typing.get_args(expected) or (expected,)
+        value = float(value) if float in types and type(value) is int else value
+        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
             raise ConfigError(f"{path}.{name}={value!r}: must be of type {_name(expected)}.")
         built[name] = value
     return kind(**built)

@@ -37,7 +37,7 @@ from gan.training.job import train  # noqa: E402
 
 @pytest.fixture(scope="session")
 def faces_cache(tmp_path_factory):
-    """Rendered faces of `tests/tiny.py`, prepared once for all tests."""
+    """Rendered faces of `tests/helpers/tiny.py`, prepared once for all tests."""
     folder = tmp_path_factory.mktemp("faces")
     prepare(dataclasses.replace(tiny.get_config().data, cache_dir=str(folder)))
     return folder
@@ -45,7 +45,7 @@ def faces_cache(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def finished(faces_cache, tmp_path_factory):
-    """The state and the folder of a run of `tests/tiny.py` that was never stopped."""
+    """The state and the folder of a run of `tests/helpers/tiny.py` that was never stopped."""
     folder = tmp_path_factory.mktemp("run")
     config = tiny.get_config()
     config.data.cache_dir = str(faces_cache)
@@ -83,7 +83,6 @@ def run(monkeypatch, capsys):
     def run(*options: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["gan.main", *options])
         monkeypatch.setattr(cluster, "join", lambda place, *limits: None)  # JAX runs already.
-        monkeypatch.delitem(sys.modules, "config_config", raising=False)  # The last one's code.
         code = 0
         try:
             main.main()

@@ -21,7 +21,7 @@ import pytest
 from helpers.small_celeba import MEMBERS, picture, write_celeba
 from PIL import Image
 
-TINY = Path(__file__).parent / "tiny.py"
+TINY = Path(__file__).parent / "helpers" / "tiny.py"
 ATTRIBUTES, PARTITION, ZIP, FOLDER = (
     *("list_attr_celeba.txt", "list_eval_partition.txt"),
     *("img_align_celeba.zip", "img_align_celeba"),

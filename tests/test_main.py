@@ -18,7 +18,7 @@ from gan.runtime import cluster
 from gan.runtime.logs import read_rows
 from gan.workdir import folder as folder_module
 
-CONFIG = f"--config={Path(__file__).parent / 'tiny.py'}"
+CONFIG = f"--config={Path(__file__).parent / 'helpers' / 'tiny.py'}"
 
 
 MISTAKES = {
@@ -135,14 +135,28 @@ def test_help_names_every_option_and_setting_with_its_meaning(run):
     assert {"--config", "--workdir", "--mode", "--attributes", "--seeds"} <= lines.keys()
 
 
-def test_help_needs_neither_jax_nor_tensorflow():
+def test_help_needs_neither_tensorflow_nor_a_device():
     code = (
         "import sys; sys.argv = ['gan.main', '--help']\n"
         "from gan import main; main.main()\n"
-        "sys.exit(bool({'jax', 'tensorflow', 'flax', 'numpy'} & sys.modules.keys()))"
+        "from jax._src import xla_bridge\n"
+        "sys.exit('tensorflow' in sys.modules or xla_bridge.backends_are_initialized())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_mistakes_in_names_need_no_jax():
+    for mistake in ("--confg=x", "--config.stepz=3"):
+        code = (
+            f"import sys; sys.argv = ['gan.main', '--config=configs/quickstart.py', {mistake!r}]\n"
+            "from gan import main\n"
+            "try: main.main()\n"
+            "except SystemExit as stop: assert stop.code == 64\n"
+            "sys.exit(bool({'jax', 'tensorflow', 'flax', 'numpy'} & sys.modules.keys()))"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
 
 
 def test_dry_run_resolves_and_touches_nothing(run, tmp_path):

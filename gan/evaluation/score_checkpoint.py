@@ -62,7 +62,8 @@ class Drawn:
         """What is to be known of the pictures."""
         return {
             "labels": f"rows of {self._reals.split}" if self._run.gan.conditional else "none",
-            "weights": f"moving average, decay {self._run.config.ema_decay}",
+            "weights": "moving average, half-life of "
+            f"{self._run.config.average.half_life:,.0f} images",
             "seeds": [*self._seeds],
         }
 

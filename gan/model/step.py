@@ -9,7 +9,6 @@ global batch, so a step can be replayed, on any devices.
 import dataclasses
 import functools
 import importlib
-import pkgutil
 from collections.abc import Callable
 from typing import Any
 
@@ -21,10 +20,10 @@ import optax
 from clu import metrics
 from jaxtyping import Array, Float, Integer, Key, UInt8
 
-from gan.config import Config
+from gan.config import Config, Optimizer
 from gan.data.batch import Batch
 from gan.errors import ConfigError, nearest
-from gan.model import augment, losses, networks
+from gan.model import augment, losses
 from gan.model.state import NetState, Params, TrainState, Variables
 from gan.runtime.parallel import example_keys, pmean
 
@@ -72,44 +71,38 @@ class Gan:
     axis_name: str | None  # Set when the step runs under `pmap`.
 
 
-def architectures() -> list[str]:
-    """Names of the modules in `gan/networks/` that define a Generator and a Discriminator."""
-    return sorted({m.name for m in pkgutil.iter_modules(networks.__path__)} - {"layers"})
-
-
 def build(
     config: Config, marginals: "np.ndarray | tuple[float, ...]", axis_name: str | None = None
 ) -> Gan:
     """The game that `config` describes, for a training set with these attribute `marginals` [a]."""
-    network, data, known = config.network, config.data, architectures()
-    if network.name not in known:
-        hint = nearest(network.name, known)
-        raise ConfigError(f"config.network.name={network.name!r} is not one of {known}.{hint}")
+    network, data = config.network, config.data
     if config.loss not in losses.LOSSES:
         hint = nearest(config.loss, losses.LOSSES)
         raise ConfigError(f"config.loss={config.loss!r} is not one of {[*losses.LOSSES]}.{hint}")
     module = importlib.import_module(f"gan.model.networks.{network.name}")
-    shared = dict(image_size=data.image_size, dtype=jnp.dtype(network.dtype), axis_name=axis_name)
+    shared = dict(image_size=data.image_size, dtype=jnp.dtype(config.dtype), axis_name=axis_name)
     warps = dataclasses.asdict(config.augment)
-    flip, probability, real_only = (warps.pop(k) for k in ("flip", "probability", "real_only"))
+    names = ("flip", "probability", "probability_end", "real_only")
+    flip, probability, _, real_only = (warps.pop(name) for name in names)
+    images, half_life = data.batch_size * config.d_steps, config.average.half_life
     warp = augment.compose(warps, probability)
     return Gan(
         generator=module.Generator(width=network.g_width, film=network.film, **shared),
         discriminator=module.Discriminator(width=network.d_width, norm=network.d_norm, **shared),
-        g_optimizer=optax.adam(**dataclasses.asdict(config.g_optimizer)),
-        d_optimizer=optax.adam(**dataclasses.asdict(config.d_optimizer)),
+        g_optimizer=_adam(config.g_optimizer),
+        d_optimizer=_adam(config.d_optimizer),
         loss=losses.LOSSES[config.loss],
         r1=config.r1,
-        gradient_penalty=config.gradient_penalty if config.loss == losses.PENALISED else 0.0,
+        gradient_penalty=config.gradient_penalty,
         flip=flip,
         augment_real=warp,
         augment_fake=None if real_only else warp,
         image_size=data.image_size,
-        z_dim=network.z_dim,
+        z_dim=config.z_dim,
         marginals=tuple(float(p) for p in marginals),
-        conditional=network.conditional,
+        conditional=config.conditional,
         d_steps=config.d_steps,
-        ema_decay=config.ema_decay,
+        ema_decay=0.5 ** (images / half_life) if half_life else 0.0,
         axis_name=axis_name,
     )
 
@@ -321,6 +314,10 @@ def _apply(
 ) -> tuple[Array, Variables]:
     """The output in training mode, and the new variables."""
     return net.apply({"params": params, **variables}, *inputs, train=True, mutable=list(variables))
+
+
+def _adam(settings: Optimizer) -> optax.GradientTransformation:
+    return optax.adam(settings.learning_rate, b1=settings.b1, b2=settings.b2)
 
 
 def _update(optimizer: Any, net: NetState, gradients: Params, variables: Variables) -> NetState:

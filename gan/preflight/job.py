@@ -7,11 +7,9 @@ hardware. No data, no workdir and no device are needed.
 import copy
 import dataclasses
 import functools
-import importlib.util
 import re
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -30,6 +28,7 @@ from gan.data.feed import (
 from gan.data.prepare import prepared_training_set
 from gan.data.registry import GROUPS, check_choices
 from gan.errors import ConfigError, DataError
+from gan.experiments import our_configs
 from gan.model import flops
 from gan.model.step import abstract_state, build, train_step
 from gan.preflight import compiled_program
@@ -39,7 +38,6 @@ from gan.preflight.words import refusal, report, row, table
 from gan.runtime.parallel import AXIS, Parallel
 
 CELEBA = 162_770  # Training pictures by its own partition.
-CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 class DoesNotFit(Exception):
@@ -69,7 +67,7 @@ def preflight(
         return
     rows = [
         line(title, one, place, devices[place.name], price)
-        for title, one in ({name: config}.items() if config is not None else all_configs())
+        for title, one in ({name: config}.items() if config is not None else our_configs())
         for place in places
     ]
     tell(table(rows, price))
@@ -133,17 +131,6 @@ def full(
     tell(f"Largest batch   {found}: compiled, and the largest of few sizes tried")
 
 
-def all_configs() -> Iterator[tuple[str, Config]]:
-    """Each file in `configs/` with each of its variants, by the name that --config takes."""
-    for path in sorted(CONFIGS.glob("[!_]*.py")):
-        spec = importlib.util.spec_from_file_location(f"configs.{path.stem}", path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        for variant in getattr(module, "VARIANTS", [""]):
-            name = f"{path.stem}:{variant}" if variant else path.stem
-            yield name, module.get_config(variant) if variant else module.get_config()
-
-
 def to_devices(config: Config, num: int) -> tuple[Config, bool]:
     """The same with the next batch that so many devices can share; whether it is another."""
     config = copy.deepcopy(config)
@@ -189,7 +176,7 @@ def compile_step(config: Config, topology: Topology, devices: list[jax.Device]) 
     costs = compiled.cost_analysis()  # None on GPUs.
     return Program(
         topology=topology,
-        dtype=config.network.dtype,
+        dtype=config.dtype,
         images=num,
         feed=text,
         state=memory.alias_size_in_bytes,  # The state is what a call consumes.

@@ -62,7 +62,7 @@ def sample(
     named = run.table.parse(attributes)
     if named and not run.gan.conditional:
         raise ConfigError(
-            f"--attributes={attributes}: this run has config.network.conditional=False "
+            f"--attributes={attributes}: this run has config.conditional=False "
             "and knows no attributes. Leave --attributes out, or train a conditional one."
         )
     with Checkpoints(folder, read_only=True) as checkpoints:

@@ -15,23 +15,17 @@ from typing import IO, Any
 
 import jax
 
-from gan.config import LIMITS, Config, flatten, from_json, to_json
+from gan.config import Config, flatten, from_json, settings, to_json
 from gan.errors import ConfigError, DataError, WorkdirInUse
 from gan.runtime import cluster, storage
 from gan.runtime.logs import log
 from gan.runtime.storage import Path
+from gan.workdir.first_edition import upgrade_config
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "clu", "numpy", "tensorflow")
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # Says a file system that has none.
 FORGOTTEN = 150.0  # Seconds until NFS lets go of the lock of a host that died; 90 are usual.
 SHARED = 60.0  # Seconds until a new file has to be seen by all hosts; NFS remembers what was not.
-# What may change from start to start of one run; all else would make it another run.
-FREE = {
-    *("steps", "parallel", "log_every", "sample_every", "checkpoint_every", "keep_checkpoints"),
-    *("keep_every", "eval_images", "profile", "steps_per_call", "deterministic", "data.path"),
-    *("data.labels", "data.cache_dir", "data.local_dir", "data.feed"),
-    *LIMITS,
-}
 
 
 @contextlib.contextmanager
@@ -153,7 +147,7 @@ def read_config(workdir: Path) -> Config:
             f"python -m gan.main --config=configs/quickstart.py --workdir={workdir}"
         )
     try:
-        return from_json(path.read_text())
+        return from_json(path.read_text(), upgrade_config)
     except ConfigError as error:
         raise DataError(f"{path}: {error} Was it edited, or written by another version?") from None
 
@@ -165,8 +159,8 @@ def check_same_run(config: Config, workdir: Path) -> None:
     new, old = flatten(config), flatten(read_config(workdir))
     changed = [
         f"config.{name} is {old[name]!r} there and {new[name]!r} now"
-        for name in new
-        if name not in FREE and new[name] != old[name]
+        for name, known in settings(config).items()
+        if not known.may_change and name in old and new[name] != old[name]
     ]
     if changed:
         raise ConfigError(

@@ -14,7 +14,8 @@ from jax import lax
 
 from benchmarks import contestants, naive_flax, work
 from benchmarks.work import Player, layer_flops, player, step_flops
-from gan.config import Config, Network
+from gan.config import Config
+from gan.model.networks import dcgan
 from gan.model.step import abstract_state, build
 from gan.runtime.parallel import Parallel
 
@@ -23,8 +24,8 @@ WIDTH = 8
 
 
 def players() -> list[Player]:
-    network = Network(g_width=WIDTH, d_width=WIDTH, conditional=False)
-    state = abstract_state(build(Config(network=network), ()), Parallel.create("jit").replicated)
+    config = Config(conditional=False, network=dcgan.Settings(g_width=WIDTH, d_width=WIDTH))
+    state = abstract_state(build(config, ()), Parallel.create("jit").replicated)
     return [player(jax.tree.leaves(p.params)) for p in (state.generator, state.discriminator)]
 
 

@@ -12,7 +12,7 @@ sys.path.insert(0, str(ROOT))  # `benchmarks` is not installed.
 from benchmarks import evaluate, generate, scaling, train, turns  # noqa: E402
 
 CACHE = ROOT / ".pytest_cache"
-TINY = f"--config={ROOT / 'tests' / 'tiny.py'}"
+TINY = f"--config={ROOT / 'tests' / 'helpers' / 'tiny.py'}"
 
 
 @pytest.fixture

@@ -373,7 +373,7 @@ def test_pictures_without_labels_are_compared_as_pictures(scored, tmp_path):
 
 USAGE = {
     ("--images=x",): "--images=FOLDER needs --config=FILE",
-    ("--config=tests/tiny.py",): "--config goes with --images",
+    ("--config=tests/helpers/tiny.py",): "--config goes with --images",
     ("--inception=nowhere.pth",): "--inception=nowhere.pth: no such file",
     ("--resize=clean",): "needs --inception=FILE",
     ("--resize=cleen",): "Did you mean 'clean'?",
@@ -385,7 +385,7 @@ USAGE = {
     ("--seeds=4000000000",): "at most",
     ("--step=3",): "has steps [2, 4]",
     ("--best=recal",): "Did you mean 'recall'?",
-    ("--images=x", "--config=tests/tiny.py", "--watch"): "does not go with --images",
+    ("--images=x", "--config=tests/helpers/tiny.py", "--watch"): "does not go with --images",
 }
 
 

@@ -88,7 +88,7 @@ class Cluster:
             *("sbatch", "--parsable", "--nodes=2", "--gpus-per-node=0", "--cpus-per-task=1"),
             *(f"--export={exported}", *options, "launch/slurm.sbatch"),
             *f"--workdir{between}{self.folder / workdir}".split(" "),
-            f"--config={ROOT / 'tests/tiny.py'}",
+            f"--config={ROOT / 'tests/helpers/tiny.py'}",
             f"--config.data.cache_dir={self.folder / 'data'}",
             *(f"--config.steps={steps}", f"--config.checkpoint_every={EVERY}"),
             *(f"--config.log_every={EVERY}", f"--config.sample_every={steps}"),

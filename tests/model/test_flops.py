@@ -10,9 +10,10 @@ import pytest
 
 from benchmarks.contestants import Z_DIM
 from benchmarks.work import player, step_flops
-from gan.config import Augment, Config, Data, Network
+from gan.config import Augment, Config, Data
 from gan.data.batch import Batch
 from gan.model import flops
+from gan.model.networks import dcgan
 from gan.model.networks.convolution import down, up
 from gan.model.step import abstract_state, build, train_step
 from gan.runtime.parallel import Parallel
@@ -61,9 +62,14 @@ def test_convolutions_count_alike_in_each_formulation_and_direction(channels):
 @pytest.mark.parametrize("width", [8, 24, 64])
 def test_a_step_is_what_the_benchmark_counts_by_its_formula(width):
     batch = 4
-    network = Network(z_dim=Z_DIM, g_width=width, d_width=width, conditional=False)
-    data = Data(image_size=64, batch_size=batch)
-    gan = build(Config(network=network, data=data, augment=Augment(flip=False)), (0.5,))
+    config = Config(
+        data=Data(image_size=64, batch_size=batch),
+        augment=Augment(flip=False),
+        z_dim=Z_DIM,
+        conditional=False,
+        network=dcgan.Settings(g_width=width, d_width=width),
+    )
+    gan = build(config, (0.5,))
     state = abstract_state(gan, Parallel.create("jit").replicated)
     image = jax.ShapeDtypeStruct((batch, 64, 64, 3), np.uint8)
     real = Batch(image, jax.ShapeDtypeStruct((batch, 1), np.uint8))

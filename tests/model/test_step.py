@@ -10,8 +10,9 @@ import optax
 import pytest
 from jax.sharding import Mesh
 
-from gan.config import Augment, Config, Data, Network
+from gan.config import Augment, Config, Data
 from gan.data.batch import Batch
+from gan.model.networks import dcgan
 from gan.model.step import (
     build,
     calibrate,
@@ -28,10 +29,11 @@ MARGINALS = (0.5, 0.02, 0.0, 0.8)
 
 
 def tiny(**changes) -> Config:
-    network = dict(g_width=4, d_width=4, z_dim=8, film=True) | changes.pop("network", {})
+    network = dict(g_width=4, d_width=4, film=True) | changes.pop("network", {})
     base = Config(
         data=Data(image_size=32, batch_size=8),
-        network=Network(**network),
+        z_dim=8,
+        network=dcgan.Settings(**network),
         augment=Augment(rotate=10.0, scale=0.2, translate=0.1, probability=0.7),
     )
     return dataclasses.replace(base, **changes)
@@ -64,7 +66,9 @@ def run(mode: str, devices: int, variant: str, steps: int = 2):
 VARIANTS = {
     "default": tiny(),
     "r1": tiny(r1=1.0, loss="hinge"),
-    "penalty": tiny(loss="wasserstein_gp", d_steps=2, network=dict(d_norm="layer")),
+    "penalty": tiny(
+        loss="wasserstein", gradient_penalty=10.0, d_steps=2, network=dict(d_norm="layer")
+    ),
 }
 RATES = {"default": 0.02, "r1": 0.02, "penalty": 1e-5}  # The penalty's gradients are steep.
 SPREADS = [
@@ -153,14 +157,14 @@ def test_condition_is_standardised(gan):
 def test_attributes_steer_a_conditional_generator_only():
     z, rows = jnp.ones((4, 8)), jnp.eye(4, dtype=jnp.uint8)
     for conditional in (True, False):
-        gan = build(tiny(network=dict(conditional=conditional)), MARGINALS)
+        gan = build(tiny(conditional=conditional), MARGINALS)
         params = compile_once(functools.partial(init_state, gan))(jax.random.key(0)).ema
         images = generate(gan, params, calibrate(gan, params, rows), z, rows)
         assert bool((images[0] != images[1]).any()) == conditional
 
 
 def test_bfloat16_computes_in_it_and_keeps_float32():
-    gan = build(tiny(network=dict(dtype="bfloat16")), MARGINALS)
+    gan = build(tiny(dtype="bfloat16"), MARGINALS)
     state = jax.eval_shape(functools.partial(init_state, gan), jax.random.key(0))
     step = functools.partial(train_step, gan)
     after, _ = jax.eval_shape(step, state, make_batch(0))

@@ -16,6 +16,7 @@ from gan.config import Config, Data
 from gan.data.feed import open_feed
 from gan.data.prepare import prepare
 from gan.errors import ConfigError
+from gan.experiments import our_configs
 from gan.model import flops
 from gan.model.step import build, init_state, train_step
 from gan.preflight import compiled_program, job, topology, words
@@ -120,7 +121,7 @@ def test_a_batch_that_the_devices_cannot_share_is_named_with_the_nearest(cpus):
 @pytest.mark.slow
 def test_a_table_has_a_line_for_each_pair(cpus, monkeypatch, capsys):
     odd = dataclasses.replace(tiny.get_config(), data=Data(image_size=32, batch_size=6))
-    monkeypatch.setattr(job, "all_configs", lambda: [("tiny:odd", odd)])
+    monkeypatch.setattr(job, "our_configs", lambda: [("tiny:odd", odd)])
     job.preflight(None, "", "cpu:2, cpu:4", price=1.0)
     lines = capsys.readouterr().out.splitlines()
     cells = [[cell.strip() for cell in line.split("|")[1:3]] for line in lines[2:4]]
@@ -150,7 +151,7 @@ def test_the_excess_is_read_from_the_compilers_message():
 
 
 def test_all_configurations_are_found_with_their_variants():
-    found = dict(job.all_configs())
+    found = dict(our_configs())
     assert {"celeba64", "celeba64:narrow", "quickstart"} <= found.keys()
     assert found["celeba64:narrow"].network.g_width < found["celeba64"].network.g_width
 
@@ -164,7 +165,7 @@ def test_training_sets_are_known_where_they_can_be(faces_cache, tmp_path):
 
 
 def test_options_that_do_not_go_with_it_are_named(run):
-    config = f"--config={ROOT / 'tests' / 'tiny.py'}"
+    config = f"--config={ROOT / 'tests' / 'helpers' / 'tiny.py'}"
     for options, said in {
         (config,): "--mode=preflight needs --topology=NAME",
         (config, "--topology=v5e:2x4", "--workdir=w"): "no --workdir",

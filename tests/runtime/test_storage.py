@@ -58,21 +58,21 @@ def remote(monkeypatch):
 )
 def test_what_cannot_be_a_workdir_is_refused_at_start(run, monkeypatch, text, words):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
-    code, out = run("--config=tests/tiny.py", f"--workdir={text}")
+    code, out = run("--config=tests/helpers/tiny.py", f"--workdir={text}")
     assert code == 64
     assert words in out
 
 
 def test_a_missing_package_is_named(run, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    code, out = run("--config=tests/tiny.py", "--workdir=gs://b/run")
+    code, out = run("--config=tests/helpers/tiny.py", "--workdir=gs://b/run")
     assert code == 64
     assert 'pip install "gan[gcs]"' in out
 
 
 @pytest.mark.parametrize("option", ["--config.data.path", "--config.data.local_dir"])
 def test_what_is_read_from_disks_only_is_refused_elsewhere(run, tmp_path, option):
-    code, out = run("--config=tests/tiny.py", f"--workdir={tmp_path}", f"{option}=gs://b/x")
+    code, out = run("--config=tests/helpers/tiny.py", f"--workdir={tmp_path}", f"{option}=gs://b/x")
     assert code == 64
     assert "must lie on a disk" in out
 

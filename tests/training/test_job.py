@@ -227,8 +227,9 @@ def test_a_first_step_that_is_logged_is_not_blamed_for_earlier_starts(monkeypatc
 
 def command(folder: Path, cache: Path, *options: str) -> list[str]:
     return [
-        *(sys.executable, "-m", "gan.main", "--config=tests/tiny.py", f"--workdir={folder}"),
-        *(f"--config.data.cache_dir={cache}", "--config.checkpoint_every=100000", *options),
+        *(sys.executable, "-m", "gan.main", "--config=tests/helpers/tiny.py"),
+        *(f"--workdir={folder}", f"--config.data.cache_dir={cache}"),
+        *("--config.checkpoint_every=100000", *options),
     ]
 
 

@@ -4,16 +4,35 @@ A condition is a vector of standardised attributes; with none (a = 0) the networ
 unconditional ones.
 """
 
+import dataclasses
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from gan.config import setting
 from gan.errors import ConfigError
 from gan.model.networks.layers import Down, Norm, Up, init_weights
 
 SIZES = (32, 64, 128)
+
+
+@dataclasses.dataclass(kw_only=True)
+class Settings:
+    """What can be configured of both networks."""
+
+    name: str = setting(
+        "dcgan",
+        "architecture: a module of gan/model/networks with settings of its own",
+        choices_in="gan.config.network_names",
+    )
+    g_width: int = setting(64, 'channels of the generator\'s last hidden layer ("ngf")', above=0)
+    d_width: int = setting(64, 'channels of the discriminator\'s first layer ("ndf")', above=0)
+    d_norm: str = setting(
+        "batch", "normalisation of the discriminator", choices=("batch", "layer", "none")
+    )
+    film: bool = setting(False, "attributes also scale and shift every generator layer (FiLM)")
 
 
 def widths(image_size: int, width: int) -> list[int]:
