@@ -179,7 +179,7 @@ def main() -> None:
     parser.add_argument("--num_images", type=int, default=2_048)
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     options = parser.parse_args()
-    logs.to_terminal()
+    logs.log_to_terminal()
     run = Run.open(options.workdir)
     job = Job(Options(split=options.split, num_images=options.num_images))
     found = measure(job.reals(prepare(run.config.data), options.num_images, run.table.names))

@@ -45,7 +45,7 @@ def ours(options: Options) -> Contestant:
     from gan.model.networks import dcgan
     from gan.model.state import TrainState
     from gan.model.step import build, init_state, train_step
-    from gan.runtime.parallel import Parallel, compile_once
+    from gan.runtime.parallel import Parallel, compile_for_one_call
 
     batch, width = options.batch, options.width
     default = 1 if jax.default_backend() == "cpu" else STEPS_PER_CALL
@@ -60,10 +60,12 @@ def ours(options: Options) -> Contestant:
     )
     parallel = Parallel.create(config.parallel)
     gan = build(config, marginals=(0.5,), axis_name=parallel.axis_name)
-    init = compile_once(functools.partial(init_state, gan), out_shardings=parallel.replicated)
+    init = compile_for_one_call(
+        functools.partial(init_state, gan), out_shardings=parallel.replicated
+    )
     state = init(jax.random.key(config.seed))
     attributes = np.zeros((per_call, batch, 1), np.uint8)  # Ignored, but there has to be one.
-    real = parallel.put(Batch(noise(per_call, batch), attributes), axis=1)
+    real = parallel.put_batch(Batch(noise(per_call, batch), attributes), axis=1)
     one = functools.partial(train_step, gan)
 
     def several(state: TrainState, real: Batch) -> tuple[TrainState, Any]:

@@ -140,7 +140,7 @@ class Synthetic:
 
     def __init__(self, parallel: Parallel, batch: Batch, per_call: int):
         self._parallel, self._per_call = parallel, per_call
-        self._batch = parallel.put(batch)
+        self._batch = parallel.put_batch(batch)
 
     def calls(self, start: int, stop: int, every: Sequence[int]) -> Iterator[tuple[int, Batch]]:
         """The batch."""

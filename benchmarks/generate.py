@@ -25,7 +25,7 @@ from gan.data.attributes import AttributeTable
 from gan.data.faces import dataset
 from gan.model.networks import dcgan
 from gan.model.step import build, calibrate, generate, init_state
-from gan.runtime.parallel import compile_once, compiler_options
+from gan.runtime.parallel import compile_for_one_call, compiler_options
 from gan.sampling.sampler import CALIBRATION, CHUNK, Sampler
 
 START = "import jax, gan.sampling.job; jax.devices()"
@@ -42,7 +42,9 @@ class Drawing:
         network = dcgan.Settings(g_width=width, d_width=4, film=True)
         config = Config(data=Data(image_size=size), dtype=dtype, network=network)
         self.gan = build(config, self.table.marginals)
-        self.params = compile_once(functools.partial(init_state, self.gan))(jax.random.key(0)).ema
+        self.params = compile_for_one_call(functools.partial(init_state, self.gan))(
+            jax.random.key(0)
+        ).ema
         inputs = self.params, self.attributes(CALIBRATION)
         calibration = self._compile(calibrate, *inputs)
         self.calibration_flops, self._variables = turns.cost(calibration)[0], calibration(*inputs)

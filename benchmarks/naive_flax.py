@@ -13,7 +13,7 @@ import optax
 from flax.training import train_state
 from jaxtyping import Array, Float
 
-from gan.runtime.parallel import compile_once
+from gan.runtime.parallel import compile_for_one_call
 
 Images = Float[Array, "b 64 64 3"]
 init_weights = nn.initializers.normal(0.02)  # Radford et al. 2015, section 4.
@@ -111,7 +111,7 @@ class Game:
     def __init__(self, real: Images, z_dim: int, width: int):
         """Compiles the step for these `real` images."""
         # Not timed, so it may be in a hurry: without this it compiles for half a minute.
-        self.generator, self.discriminator = compile_once(lambda: create(z_dim, width))()
+        self.generator, self.discriminator = compile_for_one_call(lambda: create(z_dim, width))()
         self.real = jnp.asarray(real)
         self.key = jax.random.key(1)
         self.z_shape = (2, len(real), z_dim)

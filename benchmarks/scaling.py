@@ -25,7 +25,7 @@ from gan.data.batch import Batch
 from gan.model.networks import dcgan
 from gan.model.step import abstract_state, build, init_state, train_step
 from gan.preflight import compiled_program
-from gan.runtime.parallel import Parallel, compile_once
+from gan.runtime.parallel import Parallel, compile_for_one_call
 
 MARGINALS = (0.5,) * 40
 
@@ -52,10 +52,12 @@ class Step:
     def contestant(self, steps: int) -> Callable[[], None]:
         """Does so many steps on one batch."""
         init = functools.partial(init_state, self.gan)
-        state = compile_once(init, out_shardings=self.parallel.replicated)(jax.random.key(0))
+        state = compile_for_one_call(init, out_shardings=self.parallel.replicated)(
+            jax.random.key(0)
+        )
         rng = np.random.default_rng(0)
         noise = {name: rng.integers(0, 2, shape, np.uint8) for name, shape in self._shapes.items()}
-        batch = self.parallel.put(Batch(**noise))
+        batch = self.parallel.put_batch(Batch(**noise))
 
         def run() -> None:
             nonlocal state

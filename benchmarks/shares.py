@@ -98,16 +98,16 @@ def watch(shares: Shares) -> None:
     shares.watch(job, DATA, "prepare", "remember")
     shares.watch(job, PICTURES, "write_png")
     shares.watch(job.AttributeGrid, PICTURES, "__init__", "__call__")
-    shares.watch(logs.MetricsWriter, PICTURES, "picture")
+    shares.watch(logs.MetricsWriter, PICTURES, "write_picture")
     shares.watch(Checkpoints, CHECKPOINTS, "__init__", "restore_newest", "save", "wait", "__exit__")
-    shares.watch(logs.MetricsWriter, LOGGING, "__init__", "scalars", "__exit__")
-    shares.watch(logs, LOGGING, "status")
+    shares.watch(logs.MetricsWriter, LOGGING, "__init__", "write_row", "__exit__")
+    shares.watch(logs, LOGGING, "format_status")
     wait = jax.block_until_ready  # Only where training itself waits at once.
     job.finite = shares.watched(job.finite, CHECKPOINTS, wait)
     compute = shares.watched(job.TrainMetrics.compute, LOGGING, wait)
     # It would wait for the steps: they are waited for before, in their own time.
     job.TrainMetrics.compute = lambda metrics: compute(wait(metrics))
-    compile_once, compiled = job.compile_once, job.Clock.compiled
+    compile_once, compiled = job.compile_for_one_call, job.Clock.compiled
     open_feed, loop = shares.watched(job.open_feed, DATA), job.loop
 
     def watched_compile(*arguments: Any, **options: Any) -> Callable:
@@ -138,5 +138,5 @@ def watch(shares: Shares) -> None:
         finally:
             shares.phase(END)
 
-    job.compile_once, job.open_feed = watched_compile, watched_feed
+    job.compile_for_one_call, job.open_feed = watched_compile, watched_feed
     job.Clock.compiled, job.loop = watched_compiled, watched_loop

@@ -192,10 +192,10 @@ def _define(values: flags.FlagValues, name: str, setting: Setting) -> None:
 def _make_absolute(config: Config) -> None:
     """Makes paths of the data absolute, so that the other modes find them from any folder."""
     data = config.data
-    data.cache_dir = str(storage.path(data.cache_dir, "--config.data.cache_dir"))
+    data.cache_dir = str(storage.parse_path(data.cache_dir, "--config.data.cache_dir"))
     for name in ("path", "local_dir"):
         if text := getattr(data, name):
-            setattr(data, name, str(storage.on_disk(text, f"--config.data.{name}")))
+            setattr(data, name, str(storage.parse_disk_path(text, f"--config.data.{name}")))
     if data.labels and Path(data.labels).expanduser().exists():  # Or it lies in the data.
         data.labels = str(Path(data.labels).expanduser().absolute())
 

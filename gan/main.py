@@ -40,7 +40,7 @@ def run(argv: list[str]) -> None:
     if values.mode == "preflight":
         check_hardware(values)
         return
-    folder = storage.workdir(values.workdir) if values.workdir else None
+    folder = storage.parse_workdir(values.workdir) if values.workdir else None
     if folder is None and values.mode not in ("prepare", "export"):
         raise ConfigError(f"--mode={values.mode} needs --workdir=FOLDER, the folder of the run.")
     if folder is None and values.config is None:
@@ -61,7 +61,7 @@ def job(values: flags.FlagValues, folder: storage.Path | None) -> None:
     if values.mode == "sample" and config is not None:
         raise ConfigError("--mode=sample takes the workdir's configuration: no --config.")
     if folder:
-        storage.reach(folder, "--workdir")
+        storage.check_reachable(folder, "--workdir")
     if config is None:
         config = read_config(folder)
     settings.validate(config)
@@ -79,13 +79,13 @@ def job(values: flags.FlagValues, folder: storage.Path | None) -> None:
         from gan.data.export_tfds import export_tfds
         from gan.data.registry import find_source
 
-        out = storage.on_disk(values.out, "--out")
+        out = storage.parse_disk_path(values.out, "--out")
         file_format = values.file_format or "tfrecord"
         export_tfds(find_source(config.data), out, file_format, config.data.on_bad)
         return
     if values.mode == "train":
-        place = cluster.find(values.coordinator, values.num_processes, values.process_id)
-        cluster.join(place, config.limits.join, config.limits.heartbeat)
+        place = cluster.find_place(values.coordinator, values.num_processes, values.process_id)
+        cluster.join_cluster(place, config.limits.join, config.limits.heartbeat)
         _quiet()  # Once more: only the first tells what all know.
         from gan.training.job import train
 
@@ -98,7 +98,7 @@ def job(values: flags.FlagValues, folder: storage.Path | None) -> None:
             folder,
             attributes=values.attributes or "",
             seeds=parse_seeds(values.seeds or "0-63"),
-            out=storage.path(values.out, "--out") if values.out else default,
+            out=storage.parse_path(values.out, "--out") if values.out else default,
             step=values.step,
             size=values.size,
             individual=values.individual,
@@ -150,7 +150,7 @@ def score(values: flags.FlagValues) -> None:
         if len(folders) > 1:
             raise ConfigError(f"--workdir={values.workdir}: --images needs a single folder.")
         settings.validate(values.config)
-    inception = values.inception and storage.on_disk(values.inception, "--inception")
+    inception = values.inception and storage.parse_disk_path(values.inception, "--inception")
     if inception and not inception.is_file():
         raise ConfigError(f"--inception={values.inception}: no such file.")
     if values["resize"].present and not inception:
@@ -179,7 +179,7 @@ def score(values: flags.FlagValues) -> None:
         return
     jax_setup.set_up_jax(deterministic=False)
     if values.images:
-        pictures = storage.on_disk(values.images, "--images")
+        pictures = storage.parse_disk_path(values.images, "--images")
         evaluate_pictures(pictures, values.config, folders[0], options)
     else:
         evaluate(folders, options)
@@ -187,11 +187,11 @@ def score(values: flags.FlagValues) -> None:
 
 def expand(pattern: str, mode: str) -> list[storage.Path]:
     """The folders that --workdir names: one, or all runs that match a pattern."""
-    path = storage.workdir(pattern)
-    storage.reach(path, "--workdir")
+    path = storage.parse_workdir(pattern)
+    storage.check_reachable(path, "--workdir")
     if path.exists() or not re.search(r"[*?\[]", pattern):
         return [path]
-    found = storage.matches(path)
+    found = storage.find_matches(path)
     # Scores alone are those of somebody's pictures: they compare, and have no checkpoints.
     signs = ("config.json", "scores.jsonl") if mode == "compare" else ("config.json",)
     runs = [folder for folder in found if any((folder / sign).exists() for sign in signs)]
@@ -204,7 +204,7 @@ def _quiet() -> None:
     from gan.runtime import logs
 
     jax_setup.silence_libraries()
-    logs.to_terminal()
+    logs.log_to_terminal()
 
 
 def plan(values: flags.FlagValues, config: Config, folder: storage.Path | None) -> str:
@@ -238,10 +238,10 @@ def main() -> None:
     try:
         run(sys.argv)
     except OURS as error:
-        who = f" ({cluster.name()})" if cluster.name() else ""
+        who = f" ({cluster.process_name()})" if cluster.process_name() else ""
         print(f"{type(error).__name__}{who}: {error}", file=sys.stderr)
         code = error.exit_code
-        cluster.tell(error)
+        cluster.tell_others(error)
     except KeyboardInterrupt:
         code = 130
     except OSError as error:
@@ -252,12 +252,12 @@ def main() -> None:
         code = NotSaved.exit_code if full else INTERNAL
     except Exception:
         traceback.print_exc()
-        if who := cluster.name():
+        if who := cluster.process_name():
             print(f"Internal error in {who}, unless another ended first.", file=sys.stderr)
         code = INTERNAL
     else:
         return
-    cluster.leave(code)
+    cluster.end_process(code)
     sys.exit(code)
 
 

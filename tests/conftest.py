@@ -82,7 +82,9 @@ def run(monkeypatch, capsys):
 
     def run(*options: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["gan.main", *options])
-        monkeypatch.setattr(cluster, "join", lambda place, *limits: None)  # JAX runs already.
+        monkeypatch.setattr(
+            cluster, "join_cluster", lambda place, *limits: None
+        )  # JAX runs already.
         code = 0
         try:
             main.main()

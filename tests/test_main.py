@@ -119,7 +119,7 @@ def test_a_full_disk_exits_74_wherever_it_is_met(run, tmp_path, monkeypatch, num
 
 def test_the_others_are_told_what_ends_this_process(run, tmp_path, monkeypatch):
     told = []
-    monkeypatch.setattr(cluster, "tell", told.append)
+    monkeypatch.setattr(cluster, "tell_others", told.append)
     assert run("--mode=sample", f"--workdir={tmp_path}")[0] == 64
     (error,) = told
     assert isinstance(error, ConfigError)

@@ -74,7 +74,7 @@ def test_commands_for_other_machines__are_understood(command, monkeypatch):
     monkeypatch.chdir(ROOT)
     values = parse(["gan.main", *pages.arguments(command.replace("HOST:PORT", "a:1"))])
     if values.coordinator:
-        place = cluster.find(values.coordinator, values.num_processes, values.process_id)
+        place = cluster.find_place(values.coordinator, values.num_processes, values.process_id)
         assert place == cluster.Place("a:1", 2, values.process_id)
     else:
         assert values.mode == "preflight"

@@ -132,7 +132,7 @@ class AttributeTable:
             fingerprint=np.array(self.fingerprint),
             pictures=np.array(self.pictures),
         )
-        storage.write(path, buffer.getvalue())
+        storage.write_file(path, buffer.getvalue())
 
     @classmethod
     def load(cls, path: Path) -> "AttributeTable":

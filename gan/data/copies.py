@@ -44,7 +44,7 @@ def download_store(store: Path, copy: pathlib.Path) -> None:
             return
         aside = copy.with_name(f"{copy.name}.copying")
         shutil.rmtree(aside, ignore_errors=True)  # Of one that died: the living hold the lock.
-        needed = sum(storage.size(store / file) for file in ALL)
+        needed = sum(storage.file_size(store / file) for file in ALL)
         free = shutil.disk_usage(copy.parent).free
         full = DataError(
             f"The copy of {store} in {copy.parent} needs {needed / 1e6:,.1f} MB, and "
@@ -57,7 +57,7 @@ def download_store(store: Path, copy: pathlib.Path) -> None:
         aside.mkdir()
         try:
             for file in ALL:
-                storage.copy(store / file, aside / file)
+                storage.copy_file(store / file, aside / file)
             remedy = f"Run again; if it stays so, delete {store}, and it will be prepared again."
             open_store(aside, verify=True, remedy=remedy)
             sync_folder(aside)
@@ -91,7 +91,7 @@ def upload_store(store: pathlib.Path, home: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         (home / "meta.json").unlink()
     for file in ALL:
-        storage.copy(store / file, home / file)
+        storage.copy_file(store / file, home / file)
 
 
 def _is_copy(copy: pathlib.Path, meta: bytes) -> bool:

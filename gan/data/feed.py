@@ -88,12 +88,12 @@ class Stream:
 
     def calls(self, start: int, stop: int, every: Sequence[int]) -> Iterator[tuple[int, Batch]]:
         """What each call of the step needs, and the number of steps done after it."""
-        rows = self._parallel.rows(self._batch)
+        rows = self._parallel.local_rows(self._batch)
         batches = stream_batches(
             self._store, seed=self._seed, batch=self._batch, start=start, stop=stop, rows=rows
         )
         steps = range(start + 1, stop + 1)
-        return zip(steps, prefetch(batches, self._parallel.put), strict=True)
+        return zip(steps, prefetch(batches, self._parallel.put_batch), strict=True)
 
     def compile(self, step: Callable[[Any, Batch], tuple[Any, Any]]) -> Callable:
         """`step(state, batch)` as a call (state, what `calls` yields); it consumes its state."""
@@ -145,19 +145,19 @@ class Resident:
         self._num, self._shape = len(store.images), store.images.shape[1:]
         # Flat: with 3 channels last, a TPU would pad each pixel to 128.
         self._data = tuple(
-            parallel.place(rows.reshape(self._num, -1), choose_sharding(parallel, sharded))
+            parallel.place_rows(rows.reshape(self._num, -1), choose_sharding(parallel, sharded))
             for rows in (store.images, store.attributes)
         )
 
     def calls(self, start: int, stop: int, every: Sequence[int]) -> Iterator[tuple[int, Array]]:
         """What each call of the step needs, and the number of steps done after it."""
-        mine = self._parallel.rows(self._batch)
+        mine = self._parallel.local_rows(self._batch)
 
         def put(span: Span) -> tuple[int, Array]:
             rows = [
                 example_indices(self._seed, s, self._batch, self._num)[mine] for s in range(*span)
             ]
-            return span[1], self._parallel.put(np.stack(rows).astype(np.int32), axis=1)
+            return span[1], self._parallel.put_batch(np.stack(rows).astype(np.int32), axis=1)
 
         return prefetch(
             cut_into_calls(start, stop, choose_steps_per_call(self.per_call, every), every), put
@@ -256,7 +256,9 @@ def open_feed(
 
 def agree_on_memory(store: Store, free: int) -> int:
     """The least `free` of all processes; DataError unless all prepared the same pictures."""
-    said = [json.loads(text) for text in cluster.gather("store", json.dumps([store.digest, free]))]
+    said = [
+        json.loads(text) for text in cluster.gather_texts("store", json.dumps([store.digest, free]))
+    ]
     for process, (digest, _) in enumerate(said):
         if digest != said[0][0]:
             raise DataError(

@@ -41,15 +41,15 @@ def prepare(config: Data, verify: Collection[str] = (), tell: bool = False) -> d
     home = store_folder(config, source, crop)
     copied = storage.is_remote(home) or config.local_dir
     where = copies.local_copies_folder(config.local_dir) / home.name if copied else home
-    storage.reach(home, "config.data.cache_dir")
+    storage.check_reachable(home, "config.data.cache_dir")
     sheet = home / "prepared.png"
     new = not (sheet.exists() and all(copies.is_whole_store(home / name) for name in source.splits))
     if not copied:
         if new:
             prepare_splits(source, home, made, config.on_bad)
     else:
-        with cluster.together("prepared"):
-            if new and cluster.first():  # The others copy what it makes.
+        with cluster.fail_together("prepared"):
+            if new and cluster.is_first():  # The others copy what it makes.
                 if storage.is_remote(home):
                     prepare_in_bucket(source, home, where, made, config.on_bad)
                 else:
@@ -78,7 +78,7 @@ def store_folder(config: Data, source: Source, crop: str) -> storage.Path:
     """The folder of its stores in the cache."""
     resize = "none" if source.drawn else config.resize
     key = (source.name, source.fingerprint[:12], crop, config.image_size, resize)
-    cache = storage.path(config.cache_dir, "config.data.cache_dir")
+    cache = storage.parse_path(config.cache_dir, "config.data.cache_dir")
     return cache / "-".join(map(str, (*key, f"v{VERSION}")))
 
 
@@ -113,7 +113,7 @@ def prepare_in_bucket(
     prepare_splits(source, where, made, on_bad)
     for name in missing:
         copies.upload_store(where / name, home / name)
-    storage.copy(where / "prepared.png", home / "prepared.png")
+    storage.copy_file(where / "prepared.png", home / "prepared.png")
 
 
 def choose_crop(config: Data, source: Source) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 
 from gan.data.readers.celeba_labels import ATTRIBUTES
 from gan.data.store import Store
-from gan.runtime.pictures import grid, resize, write_png
+from gan.runtime.pictures import make_grid, resize_picture, write_png
 
 FACES = 8  # An attribute, on the contact sheet.
 SMALLEST, LARGEST = 48, 96  # Pixels, of a face on it.
@@ -73,10 +73,10 @@ def contact_sheet(store: Store) -> np.ndarray:
         row = np.full((FACES, size, size, 3), 255, np.uint8)
         for place, index in enumerate(spread):
             image = np.asarray(store.images[index])
-            row[place] = image if len(image) == size else resize(image, size)
+            row[place] = image if len(image) == size else resize_picture(image, size)
         rows.append(row)
         labels.append(f"{name} {100 * len(having) / len(store.images):.1f} %")
-    return grid(np.concatenate(rows), FACES, labels)
+    return make_grid(np.concatenate(rows), FACES, labels)
 
 
 def write_contact_sheet(path: Path, store: Store) -> None:

@@ -36,8 +36,8 @@ from gan.metrics.extractors.extractor import Extractor, by_attributes, by_incept
 from gan.metrics.reference_set import Reals
 from gan.metrics.scores import better, find
 from gan.runtime import storage
-from gan.runtime.logs import Board, log, read_rows, tensorboard_is_there
-from gan.runtime.pictures import grid, write_png
+from gan.runtime.logs import EventWriter, log, read_rows, tensorboard_is_installed
+from gan.runtime.pictures import make_grid, write_png
 from gan.runtime.storage import Path
 from gan.sampling.job import MAX_SEED, Run, choose_step
 from gan.sampling.sampler import AttributeGrid, Sampler
@@ -122,7 +122,7 @@ def evaluate_pictures(pictures: Path, config: Config, folder: Path, options: Opt
         reals = Job(options).reals(stores, num, tuple(names))
         sets = min(len(options.seeds), len(given.images) // reals.num)
         row, last = judge(reals, parts(given, names, reals.num, sets))
-        shown = {"samples.png": grid(last.images[:SHOWN], 8)}
+        shown = {"samples.png": make_grid(last.images[:SHOWN], 8)}
         if reals.by_attributes:
             shown["nearest.png"] = nearest_pairs(reals, last)
         stamp = {
@@ -205,8 +205,8 @@ class Job:
             return
         with contextlib.ExitStack() as stack:
             board = None
-            if todo and tensorboard_is_there():
-                board = Board(folder / "evaluation" / stamp["id"])
+            if todo and tensorboard_is_installed():
+                board = EventWriter(folder / "evaluation" / stamp["id"])
                 stack.callback(board.close)
             sampler = Sampler(run.gan, run.table)
             sheet = AttributeGrid(sampler, run.table) if todo else None
@@ -344,4 +344,4 @@ def show(folder: Path, shown: Mapping[str, np.ndarray]) -> None:
         else:
             buffer = io.BytesIO()
             np.save(buffer, array, allow_pickle=False)
-            storage.write(folder / name, buffer.getvalue())
+            storage.write_file(folder / name, buffer.getvalue())

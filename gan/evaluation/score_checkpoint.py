@@ -19,7 +19,7 @@ from gan.metrics.distances import spread
 from gan.metrics.reference_set import Reals, Seen, number
 from gan.metrics.scores import Scores, named
 from gan.model.state import Params
-from gan.runtime.pictures import grid
+from gan.runtime.pictures import make_grid
 from gan.sampling.job import Run
 from gan.sampling.sampler import Sampler
 
@@ -177,7 +177,7 @@ def nearest_pairs(reals: Reals, fake: Seen) -> UInt8[np.ndarray, "height width 3
         pad = [(0, COLUMNS - len(some)), (0, 0), (0, 0), (0, 0)]
         rows += [np.pad(x, pad, constant_values=255) for x in pair]
     labels = ["generated", "nearest in training"] * (len(rows) // 2)
-    return grid(np.concatenate(rows), COLUMNS, labels)
+    return make_grid(np.concatenate(rows), COLUMNS, labels)
 
 
 def without_images(seen: Seen) -> Seen:

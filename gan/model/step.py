@@ -25,7 +25,7 @@ from gan.data.batch import Batch
 from gan.errors import ConfigError, nearest
 from gan.model import augment, losses
 from gan.model.state import NetState, Params, TrainState, Variables
-from gan.runtime.parallel import example_keys, pmean
+from gan.runtime.parallel import example_keys, mean_over_devices
 
 Images = Float[Array, "b h w 3"]  # In [-1, 1].
 Condition = Float[Array, "b a"]
@@ -147,7 +147,7 @@ def train_step(gan: Gan, state: TrainState, batch: Batch) -> tuple[TrainState, T
         )
         state, d_outputs = update_discriminator(gan, state, part.image, fake, condition, d_key)
     state, g_outputs = update_generator(gan, state, fake, pull_back, variables, condition, g_key)
-    outputs = pmean(d_outputs | g_outputs, gan.axis_name)
+    outputs = mean_over_devices(d_outputs | g_outputs, gan.axis_name)
     update = TrainMetrics.single_from_model_output(**outputs)
     return state.replace(step=state.step + 1), update
 
@@ -195,7 +195,7 @@ def update_discriminator(
         return loss + penalty, (variables, outputs)
 
     gradients, (variables, outputs) = jax.grad(loss_of, has_aux=True)(d.params)
-    gradients = pmean(gradients, gan.axis_name)
+    gradients = mean_over_devices(gradients, gan.axis_name)
     outputs["d_gradient"] = optax.tree.norm(gradients)
     return state.replace(discriminator=_update(gan.d_optimizer, d, gradients, variables)), outputs
 
@@ -219,7 +219,7 @@ def update_generator(
 
     loss, image_gradient = jax.value_and_grad(loss_of)(fake)
     (gradients,) = pull_back(image_gradient)
-    gradients = pmean(gradients, gan.axis_name)
+    gradients = mean_over_devices(gradients, gan.axis_name)
     g = _update(gan.g_optimizer, g, gradients, variables)
     # Early on the average is over the few steps there are, or it would long show the start.
     done = (state.step + 1).astype(jnp.float32)

@@ -163,7 +163,7 @@ def compile_step(config: Config, topology: Topology, devices: list[jax.Device]) 
         steps = choose_steps_per_call(most_steps_per_call(config.steps_per_call, parallel), every)
         place = choose_sharding(parallel, kind == "sharded")
         shapes = (pictures, side * side * 3), (pictures, attributes)
-        data = tuple(parallel.placed(shape, np.uint8, place) for shape in shapes)
+        data = tuple(parallel.placed_shape(shape, np.uint8, place) for shape in shapes)
         call = compile_resident(parallel, step, (side, side, 3), data)
         arguments = jax.ShapeDtypeStruct((steps, num), np.int32), *data
         text = f"resident, {'a share' if kind == 'sharded' else 'all of it'} on each device"

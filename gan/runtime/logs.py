@@ -1,4 +1,4 @@
-"""What a run tells: the status line, `log.txt`, `metrics.jsonl` and TensorBoard."""
+"""Logs a run: the status line, `log.txt`, `metrics.jsonl` and TensorBoard's events."""
 
 import concurrent.futures
 import contextlib
@@ -9,7 +9,7 @@ import logging
 import os
 import resource
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -22,25 +22,26 @@ from gan.runtime.tensorflow import import_tensorflow
 
 log = logging.getLogger("gan")
 log.setLevel(logging.INFO)
-FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
+DISK_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 
 
-def to_terminal() -> None:
-    """Sends `log` to standard output, line by line as it is; of several processes, the first's.
+def log_to_terminal() -> None:
+    """Sends `log` to standard output, each line as it is.
 
-    Of the others come warnings and errors, with their name.
+    Of several processes, the first prints all lines, and the others only warnings and errors, with
+    their name before them.
     """
     handler = logging.StreamHandler(sys.stdout)
-    name = cluster.name().replace("%", "%%")
-    first = cluster.first()
+    name = cluster.process_name().replace("%", "%%")
+    first = cluster.is_first()
     handler.setFormatter(logging.Formatter("%(message)s" if first else f"{name}: %(message)s"))
     handler.setLevel(logging.INFO if first else logging.WARNING)
     log.handlers, log.propagate = [handler], False
 
 
 @contextlib.contextmanager
-def to_file(path: Path) -> Iterator[None]:
-    """Also appends `log` to `path`, with the time."""
+def log_to_file(path: Path) -> Iterator[None]:
+    """Also appends the lines of `log` to a file within this block, with time and level."""
     handler = LinesHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
@@ -52,8 +53,8 @@ def to_file(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def tolerated(path: Path) -> Iterator[None]:
-    """A full disk takes rows and pictures, but not the training: it is told, and gone on."""
+def tolerate_full_disk(path: Path) -> Iterator[None]:
+    """Logs that `path` cannot be written instead of raising OSError: the training goes on."""
     try:
         yield
     except OSError as error:
@@ -61,41 +62,43 @@ def tolerated(path: Path) -> Iterator[None]:
 
 
 class LinesHandler(logging.Handler):
-    """Adds what is logged to a text file, wherever that lies."""
+    """Appends what is logged to a text file on a disk or in a bucket."""
 
     def __init__(self, path: Path):
-        """Goes on after what is there."""
+        """Appends to what the file holds."""
         super().__init__()
-        self._lines = storage.lines(path)
+        self._lines = storage.open_lines(path)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Adds a record. A full disk takes lines of it, and no more."""
+        """Adds a record, or drops it if the disk is full."""
         with contextlib.suppress(OSError):
             self._lines.add(self.format(record))
 
     def close(self) -> None:
-        """No more records come."""
+        """Closes the file."""
         with contextlib.suppress(OSError):
             self._lines.close()
         super().close()
 
 
 class MetricsWriter:
-    """One row a log interval in `metrics.jsonl`, and the same in TensorBoard where it is installed.
+    """Writes one row a log interval to `metrics.jsonl`, and to TensorBoard if that is installed."""
 
-    Rows after `step`, written by a run that was then killed, are dropped: they come again.
-    """
+    seconds: float  # Seconds that the run had taken at its last row; 0 for a new run.
 
     def __init__(self, workdir: Path, step: int):
-        """Continues after `step`; `seconds` goes on from there."""
+        """Goes on after `step`.
+
+        Drops the rows of later steps, which a killed run wrote and this one will write again.
+        """
         self._path = workdir / "metrics.jsonl"
         rows = [row for row in read_rows(self._path) if row["step"] <= step]
-        storage.write(self._path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+        storage.write_file(self._path, "".join(json.dumps(row) + "\n" for row in rows).encode())
         self.seconds = rows[-1]["seconds"] if rows else 0.0
-        self._lines = storage.lines(self._path)
+        self._lines = storage.open_lines(self._path)
         self._board = None
-        if tensorboard_is_there():
-            self._board = Board(workdir)
+        if tensorboard_is_installed():
+            self._board = EventWriter(workdir)
         else:
             log.info(
                 "TensorFlow is not installed: metrics.jsonl is written, TensorBoard events not."
@@ -105,69 +108,70 @@ class MetricsWriter:
         return self
 
     def __exit__(self, kind: type | None, value: object, traceback: TracebackType | None) -> None:
-        with tolerated(self._path):
+        with tolerate_full_disk(self._path):
             self._lines.close()
         if self._board:
             self._board.close()
 
-    def scalars(self, step: int, row: Mapping[str, float]) -> None:
-        """Writes one row: on its way to a disk when this returns, to a bucket after `flush`."""
-        with tolerated(self._path):  # What does not fit stays in the buffer, for the next flush.
+    def write_row(self, step: int, row: Mapping[str, float]) -> None:
+        """Writes one row. A bucket gets it at the next `flush`."""
+        # A row that does not fit on the disk stays in memory until it does.
+        with tolerate_full_disk(self._path):
             self._lines.add(json.dumps({"step": step, **row}))
         if self._board:
             self._board.write("write_scalars", step, dict(row))
 
-    def picture(self, step: int, name: str, image: np.ndarray) -> None:
-        """Shows a picture (uint8 [h w 3]) in TensorBoard."""
+    def write_picture(self, step: int, name: str, image: np.ndarray) -> None:
+        """Writes a picture (uint8 [h w 3]) to TensorBoard."""
         if self._board:
             self._board.write("write_images", step, {name: image[None]})
 
     def flush(self) -> None:
-        """Brings all rows to a bucket: before a checkpoint, after which they never come again."""
-        with tolerated(self._path):
+        """Uploads all rows to a bucket. Has to come before a checkpoint, which ends their steps."""
+        with tolerate_full_disk(self._path):
             self._lines.flush()
         if self._board:
             self._board.flush()
 
 
-def tensorboard_is_there() -> bool:
-    """Whether its events can be written; found out without importing TensorFlow."""
+def tensorboard_is_installed() -> bool:
+    """Whether TensorBoard's events can be written. Does not import TensorFlow."""
     return all(importlib.util.find_spec(name) for name in ("tensorflow", "tensorboard"))
 
 
-class Board:
-    """TensorBoard's events, written by a thread that no step waits for.
+class EventWriter:
+    """Writes TensorBoard's events in a thread, so that no step waits for it.
 
-    The thread also imports TensorFlow, which takes seconds, when there is something to write.
+    The thread also imports TensorFlow, which takes seconds, once there is something to write.
     """
 
     def __init__(self, workdir: Path):
-        """Into `workdir`."""
+        """Writes into `workdir`."""
         self._folder = workdir
         self._writer: Any = None
-        self._shipped = contextlib.ExitStack()  # To a bucket, which TensorFlow may not know.
+        self._staging = contextlib.ExitStack()  # Holds the folder that TensorFlow writes to.
         self._thread = concurrent.futures.ThreadPoolExecutor(1)
         self._pending: list[concurrent.futures.Future] = []
-        self._ended = ""  # Why.
+        self._ended = ""  # Why no more events are written; empty while they are.
 
     def write(self, method: str, *arguments: object) -> None:
-        """Calls a method of clu's writer, later. Raises what an earlier call raised."""
-        self._later(self._call, method, *arguments)
+        """Lets the thread call a method of clu's writer. Raises what an earlier call raised."""
+        self._submit(self._call, method, *arguments)
 
     def flush(self) -> None:
-        """A bucket gets what there is so far, as a file of its own: none can grow there."""
+        """Uploads the events so far to a bucket, as a file of their own, since none can grow."""
         if storage.is_remote(self._folder):
-            self._later(self._close)
+            self._submit(self._close)
 
     def close(self) -> None:
-        """Waits until all is written."""
+        """Waits until all events are written. Raises what a call raised."""
         if self._pending:
-            self._later(self._close)
+            self._submit(self._close)
         self._thread.shutdown()
         for future in self._pending:
             future.result()
 
-    def _later(self, function: Callable, *arguments: object) -> None:
+    def _submit(self, function: Callable, *arguments: object) -> None:
         done = [future for future in self._pending if future.done()]
         self._pending = [future for future in self._pending if not future.done()]
         for future in done:
@@ -177,42 +181,42 @@ class Board:
     def _call(self, method: str, *arguments: object) -> None:
         if self._ended:
             return
-        with self._until_full():
+        with self._until_disk_is_full():
             if self._writer is None:
-                folder = self._shipped.enter_context(storage.shipped(self._folder))
-                self._writer = summary_writer(folder)
+                folder = self._staging.enter_context(storage.staging_folder(self._folder))
+                self._writer = open_summary_writer(folder)
             getattr(self._writer, method)(*arguments)
 
     def _close(self) -> None:
         if self._writer is not None and not self._ended:
-            with self._until_full():
+            with self._until_disk_is_full():
                 self._writer.close()
-                self._shipped.close()
+                self._staging.close()
             self._writer = None
 
     @contextlib.contextmanager
-    def _until_full(self) -> Iterator[None]:
+    def _until_disk_is_full(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # TensorFlow has types of its own.
-            self._ended = next((text for text in FULL if text in str(error)), "")
+        except Exception as error:  # TensorFlow has its own types of errors.
+            self._ended = next((text for text in DISK_FULL if text in str(error)), "")
             if storage.is_remote(self._folder):
-                self._ended = storage.reason(error)
+                self._ended = storage.describe_error(error)
             if not self._ended:
                 raise
             log.error("TensorBoard's events end here (%s).", self._ended)
 
 
-def summary_writer(workdir: Path) -> Any:
-    """Clu's, which needs TensorFlow."""
-    import_tensorflow()  # Before clu does, which would not quiet it.
+def open_summary_writer(workdir: Path) -> Any:
+    """Opens clu's writer of TensorBoard's events."""
+    import_tensorflow()  # Quietly, before clu imports it.
     from clu import metric_writers
 
     return metric_writers.SummaryWriter(str(workdir))
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:
-    """The rows of a JSON lines file that have a step; a line cut short by a kill is left out."""
+    """Reads the rows of a JSON lines file that have a step. Skips a line that a kill cut short."""
     rows = []
     for line in path.read_text().splitlines() if path.exists() else ():
         with contextlib.suppress(json.JSONDecodeError):
@@ -220,8 +224,8 @@ def read_rows(path: Path) -> list[dict[str, float]]:
     return [row for row in rows if isinstance(row, dict) and "step" in row]
 
 
-def duration(seconds: float) -> str:
-    """For people: 42s, 3m05s, 2h10m, 1d04h."""
+def format_duration(seconds: float) -> str:
+    """Formats a duration for people: 42s, 3m05s, 2h10m, 1d04h."""
     minutes, seconds = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
@@ -232,21 +236,29 @@ def duration(seconds: float) -> str:
     return f"{minutes}m{seconds:02}s" if minutes else f"{seconds}s"
 
 
-def memory() -> str:
-    """In use on the first device, or by this process where the device is the CPU."""
+def format_memory() -> str:
+    """Formats the memory in use on the first device, or by this process if that is the CPU."""
     stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return f"{stats['bytes_in_use'] / 2**30:.1f}/{stats['bytes_limit'] / 2**30:.0f} GiB"
-    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes there, else in KiB.
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS gives ru_maxrss in bytes, Linux in KiB.
     return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30:.1f} GiB"
 
 
-def status(step: int, steps: int, row: Mapping[str, float], left: float) -> str:
-    """The line of a log interval; `left` in seconds."""
+def format_status(
+    step: int, steps: int, row: Mapping[str, float], left: float, shown: Sequence[str] = ()
+) -> str:
+    """Formats the line of a log interval, with the seconds that are `left` of the run.
+
+    `shown` are templates of the row's metrics, such as "G {g_loss:.3f} D {d_loss:.3f}".
+    """
     share = f" ({row['share_of_peak']:.1%} of bf16 peak)" if "share_of_peak" in row else ""
-    return (
-        f"step {step}/{steps} ({step / steps:.0%}) | {row['images'] / 1000:.1f} k images | "
-        f"{row['images_per_second']:,.0f} img/s{share} | {duration(left)} left | "
-        f"G {row['g_loss']:.3f} D {row['d_loss']:.3f} | D right on real "
-        f"{row['d_real_accuracy']:.0%}, fake {row['d_fake_accuracy']:.0%} | mem {memory()}"
-    )
+    parts = [
+        f"step {step}/{steps} ({step / steps:.0%})",
+        f"{row['images'] / 1000:.1f} k images",
+        f"{row['images_per_second']:,.0f} img/s{share}",
+        f"{format_duration(left)} left",
+        *(template.format_map(row) for template in shown),
+        f"mem {format_memory()}",
+    ]
+    return " | ".join(parts)

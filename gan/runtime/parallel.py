@@ -1,9 +1,9 @@
-"""How a pure step meets many devices: `jit` over a mesh, or `pmap`.
+"""Runs a pure step on many devices, by `jit` over a mesh or by `pmap`.
 
-A step is written once, for the batch it is given. Under `jit` that is the global batch and XLA
-inserts the communication; under `pmap` it is one device's slice, and the step's `axis_name` names
-the axis to average over. `pmean` and `example_keys` hide the difference, so a run gives the same
-numbers either way, on any number of devices.
+A step is written once, for the batch that it gets. Under `jit` that is the global batch, and XLA
+inserts the communication. Under `pmap` it is one device's slice, and `axis_name` names the axis to
+average over. `mean_over_devices` and `example_keys` hide the difference, so that a run gives the
+same numbers either way, on any number of devices.
 """
 
 import collections
@@ -22,30 +22,36 @@ from jaxtyping import Array, Key
 from gan.errors import ConfigError, nearest
 
 AXIS = "data"
-MODES = ("jit", "pmap")
+PARALLEL_MODES = ("jit", "pmap")
 
 
-def pmean(tree: Any, axis_name: str | None) -> Any:
-    """The mean over devices, where the step sees only its own slice."""
+def mean_over_devices(tree: Any, axis_name: str | None) -> Any:
+    """Averages arrays over all devices under `pmap`; returns them as they are under `jit`."""
     return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
 
 
 def example_keys(key: Key[Array, ""], num: int, axis_name: str | None) -> Key[Array, "{num}"]:
-    """One key for each example, from its index in the global batch: the same on any devices."""
+    """Keys for `num` examples, each folded from its index in the global batch.
+
+    An example gets the same key on any number of devices.
+    """
     first = 0 if axis_name is None else num * jax.lax.axis_index(axis_name)
     return jax.vmap(functools.partial(jax.random.fold_in, key))(first + jnp.arange(num))
 
 
 def compiler_options(platform: str | None = None) -> dict[str, str]:
-    """What XLA needs to be told on this platform, else the default one, to be fast."""
+    """Options with which XLA compiles fast programs for a platform (JAX's own if None)."""
     if (platform or jax.default_backend()) == "cpu" and jax.__version_info__[:2] == (0, 10):
         # Convolutions are 1.2 to 7 times faster in XLA's own kernels than in YNNPACK's.
         return {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}
     return {}
 
 
-def compile_once(function: Callable, **options: Any) -> Callable:
-    """`jax.jit` of what runs a single time, where compiling costs more than running."""
+def compile_for_one_call(function: Callable, **options: Any) -> Callable:
+    """Compiles a function that is called once, by `jax.jit` with as little optimisation as can be.
+
+    Compiling then takes less time than the optimised program would save.
+    """
     cpu = jax.default_backend() == "cpu"
     level = {"xla_backend_optimization_level": 0} if cpu else {}
     return jax.jit(function, compiler_options=level, **options)
@@ -53,86 +59,94 @@ def compile_once(function: Callable, **options: Any) -> Callable:
 
 @dataclasses.dataclass(frozen=True)
 class Parallel:
-    """Data parallelism: the state on each device, the batch split over them."""
+    """Data parallelism: each device holds the whole state and a slice of the batch."""
 
-    mode: str  # "jit" | "pmap"
-    mesh: Mesh
+    mode: str  # One of PARALLEL_MODES.
+    mesh: Mesh  # All devices along one axis, AXIS.
 
     @classmethod
     def create(cls, mode: str) -> "Parallel":
-        """Over all devices. Raises ConfigError for a mode that does not exist or not fit."""
-        if mode not in MODES:
+        """Uses all devices of all processes.
+
+        Raises ConfigError for an unknown mode, and for `pmap` with several processes.
+        """
+        if mode not in PARALLEL_MODES:
             raise ConfigError(
-                f"config.parallel={mode!r} is not one of {MODES}.{nearest(mode, MODES)}"
+                f"config.parallel={mode!r} is not one of {PARALLEL_MODES}."
+                f"{nearest(mode, PARALLEL_MODES)}"
             )
         if mode == "pmap" and jax.process_count() > 1:
             raise ConfigError(
                 f"config.parallel='pmap' with {jax.process_count()} processes: its arrays belong "
                 "to one process and cannot be saved together. Use config.parallel='jit'."
             )
-        # By process, so that each feeds rows that follow one another.
+        # In the order of processes, so that each process feeds consecutive rows of the batch.
         devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
         return cls(mode, Mesh(np.array(devices), (AXIS,)))
 
-    def connect(self) -> None:
-        """Lets all devices meet once: gloo waits for half a minute, and compiling may take more."""
+    def connect_devices(self) -> None:
+        """Connects all devices by one small sum over them.
+
+        Gloo gives up after half a minute, and processes may be further apart once they compile.
+        """
         ones = jax.make_array_from_callback((self.mesh.size,), self.by_rows, lambda _: np.ones(1))
         jax.jit(jnp.sum, out_shardings=self.replicated)(ones).block_until_ready()
 
     @property
     def axis_name(self) -> str | None:
-        """What the step averages over, None where XLA does it."""
+        """Axis over which the step averages under `pmap`; None under `jit`, where XLA does it."""
         return AXIS if self.mode == "pmap" else None
 
     @property
     def platform(self) -> str:
-        """Of its devices, which need not be there: "cpu", "gpu", "tpu"."""
+        """Platform of the devices: "cpu", "gpu" or "tpu". They need not exist on this machine."""
         return self.mesh.devices.flat[0].platform
 
     @property
     def replicated(self) -> NamedSharding:
-        """The whole array on each device."""
+        """Sharding that keeps the whole array on each device."""
         return NamedSharding(self.mesh, P())
 
     @property
     def by_rows(self) -> NamedSharding:
-        """A slice of the rows on each device."""
-        return self.split()
+        """Sharding that keeps a slice of the rows on each device."""
+        return self.split_along(0)
 
-    def split(self, axis: int = 0) -> NamedSharding:
-        """A slice along `axis` on each device."""
+    def split_along(self, axis: int) -> NamedSharding:
+        """Sharding that keeps a slice along `axis` on each device."""
         return NamedSharding(self.mesh, P(*(None,) * axis, AXIS))
 
-    def rows(self, batch_size: int) -> slice:
-        """The rows of a global batch that this process feeds."""
+    def local_rows(self, batch_size: int) -> slice:
+        """Rows of the global batch that this process feeds."""
         num = batch_size // jax.process_count()
         return slice(num * jax.process_index(), num * (jax.process_index() + 1))
 
-    def put(self, batch: Any, axis: int = 0) -> Any:
-        """Moves this process's part of a batch (along `axis`) to its devices, without waiting."""
+    def put_batch(self, batch: Any, axis: int = 0) -> Any:
+        """Starts to copy this process's part of a batch, split along `axis`, to its devices."""
 
         def put_one(x: np.ndarray) -> jax.Array:
             if self.mode == "pmap":
                 x = x.reshape(*x.shape[:axis], self.mesh.size, -1, *x.shape[axis + 1 :])
-                return jax.make_array_from_process_local_data(self.split(), np.moveaxis(x, axis, 0))
-            return jax.make_array_from_process_local_data(self.split(axis), x)
+                return jax.make_array_from_process_local_data(self.by_rows, np.moveaxis(x, axis, 0))
+            return jax.make_array_from_process_local_data(self.split_along(axis), x)
 
         return jax.tree.map(put_one, batch)
 
-    def placed(
+    def placed_shape(
         self, shape: tuple[int, ...], dtype: Any, sharding: NamedSharding
     ) -> jax.ShapeDtypeStruct:
-        """What `place` makes of rows like these: padded, so that each device has equally many."""
+        """Shape, type and sharding of what `place_rows` makes of rows of this shape."""
         num, *rest = shape
         padded = num if sharding.is_fully_replicated else -(-num // self.mesh.size) * self.mesh.size
         return jax.ShapeDtypeStruct((padded, *rest), dtype, sharding=sharding)
 
-    def place(self, rows: np.ndarray, sharding: NamedSharding) -> jax.Array:
-        """Brings an array that every process can read to where it belongs, padded to fit there.
+    def place_rows(self, rows: np.ndarray, sharding: NamedSharding) -> jax.Array:
+        """Copies rows, which every process can read, to the devices.
 
-        On CPU nothing is copied where memory is aligned: a memory map stays one.
+        Pads them with zeros so that each device holds equally many. On CPU, aligned memory is not
+        copied: a memory map stays one.
         """
-        shape = self.placed(rows.shape, rows.dtype, sharding).shape
+        shape = self.placed_shape(rows.shape, rows.dtype, sharding).shape
 
         def part(index: tuple[slice, ...]) -> np.ndarray:
             start, stop, _ = index[0].indices(shape[0])
@@ -148,9 +162,9 @@ class Parallel:
         axis: int = 0,
         data: Sequence[jax.Array | jax.ShapeDtypeStruct] = (),
     ) -> Callable:
-        """Compiles `step(state, batch, *data) -> replicated outputs`, which consumes its state.
+        """Compiles `step(state, batch, *data)`, whose outputs lie whole on each device.
 
-        The batch is split along `axis`; `data` stays where it lies.
+        A call consumes its state. The batch is split along `axis`; `data` stays where it lies.
         """
         if self.mode == "pmap":
             return jax.pmap(
@@ -163,20 +177,20 @@ class Parallel:
             )
         return jax.jit(
             step,
-            in_shardings=(self.replicated, self.split(axis), *(x.sharding for x in data)),
+            in_shardings=(self.replicated, self.split_along(axis), *(x.sharding for x in data)),
             out_shardings=self.replicated,
             donate_argnums=0,
             compiler_options=compiler_options(self.platform),
         )
 
 
-def here(tree: Any) -> Any:
-    """The copies of replicated arrays on a device of this process."""
+def take_local_copies(tree: Any) -> Any:
+    """Returns this process's own copies of arrays that lie whole on each device."""
     return jax.tree.map(lambda x: x.addressable_data(0), tree)
 
 
 def prefetch(batches: Iterator[Any], put: Callable[[Any], Any], size: int = 2) -> Iterator[Any]:
-    """Keeps `size` batches on their way to the devices."""
+    """Yields `put(batch)` for each batch, and starts it `size - 1` batches ahead."""
     queue: collections.deque[Any] = collections.deque()
     for batch in batches:
         queue.append(put(batch))

@@ -1,4 +1,4 @@
-"""Pictures on disk: colour range, grids, PNG."""
+"""Turns generated images into pictures, arranges them in a grid and writes PNG files."""
 
 import io
 from collections.abc import Sequence
@@ -10,18 +10,18 @@ from PIL import Image, ImageDraw, ImageFont
 from gan.runtime import storage
 from gan.runtime.storage import Path
 
-LABEL_SIZE = 11  # Pixels, height of the text beside a row.
+LABEL_SIZE = 11  # Height of the labels beside the rows of a grid, in pixels.
 
 
 def to_uint8(images: Float[Array | np.ndarray, "*b h w 3"]) -> UInt8[np.ndarray, "*b h w 3"]:
-    """From [-1, 1] to 0..255, rounded; the inverse of `step.to_float`."""
+    """Maps colours from [-1, 1] to 0..255, rounded and clipped. Inverse of `step.to_float`."""
     return np.clip(np.rint((np.asarray(images) + 1) * 127.5), 0, 255).astype(np.uint8)
 
 
-def grid(
+def make_grid(
     images: UInt8[np.ndarray, "n h w 3"], columns: int, labels: Sequence[str] = ()
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Row by row, white where images run out, each row with its label on the left."""
+    """Arranges images row by row, each row with its label on the left; empty places are white."""
     num, height, width, _ = images.shape
     rows = -(-num // columns)
     filled = np.full((rows * columns, height, width, 3), 255, np.uint8)
@@ -40,13 +40,15 @@ def grid(
     return np.asarray(canvas)
 
 
-def resize(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray, "{size} {size} 3"]:
-    """To `size` x `size` pixels (Lanczos)."""
+def resize_picture(
+    image: UInt8[np.ndarray, "h w 3"], size: int
+) -> UInt8[np.ndarray, "{size} {size} 3"]:
+    """Resizes a picture to `size` x `size` pixels (Lanczos)."""
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.LANCZOS))
 
 
 def write_png(path: Path, image: UInt8[np.ndarray, "h w 3"]) -> None:
-    """Writes the whole picture or none."""
+    """Writes a picture as PNG. A write that fails leaves the file that was there before."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="PNG")
-    storage.write(path, buffer.getvalue())
+    storage.write_file(path, buffer.getvalue())

@@ -1,4 +1,4 @@
-"""A trace of some steps, for TensorBoard's profiler (`pip install xprof`)."""
+"""Traces some steps of a run for TensorBoard's profiler (`pip install xprof`)."""
 
 import contextlib
 from types import TracebackType
@@ -10,18 +10,18 @@ from gan.runtime import storage
 from gan.runtime.logs import log
 from gan.runtime.storage import Path
 
-WARM_UP = 1  # Calls of the step: it compiles in the first.
+WARM_UP = 1  # Calls of the step before the trace starts; the first one compiles.
 
 
 class Trace:
-    """Traces `steps` steps of a run, soon after its start; none if 0."""
+    """Traces `steps` steps soon after the start of a run; none if 0."""
 
     def __init__(self, folder: Path, steps: int):
-        """Writes into `folder`, as TensorBoard looks for it."""
+        """Traces into `folder`, where TensorBoard looks for it."""
         self._folder, self._left = folder, steps
         self._calls = 0
-        self._shipped = contextlib.ExitStack()
-        self._end: int | None = None  # While it traces: after which step it stops.
+        self._staging = contextlib.ExitStack()
+        self._end: int | None = None  # The step after which the trace stops, while it runs.
 
     def __enter__(self) -> "Trace":
         return self
@@ -31,7 +31,7 @@ class Trace:
             self._stop()
 
     def after(self, step: int, state: Any) -> None:
-        """Starts or stops where it is time to; waits for the device then, and only then."""
+        """Starts or stops the trace if it is time to. Waits for the device only then."""
         self._calls += 1
         if self._end is not None and step >= self._end:
             jax.block_until_ready(state)
@@ -39,10 +39,11 @@ class Trace:
             log.info("Traced up to step %d: tensorboard --logdir=%s", step, self._folder)
         elif self._left and self._calls == WARM_UP:
             jax.block_until_ready(state)
-            jax.profiler.start_trace(self._shipped.enter_context(storage.shipped(self._folder)))
+            folder = self._staging.enter_context(storage.staging_folder(self._folder))
+            jax.profiler.start_trace(folder)
             self._end, self._left = step + self._left, 0
 
     def _stop(self) -> None:
         jax.profiler.stop_trace()
-        self._shipped.close()
+        self._staging.close()
         self._end = None

@@ -1,7 +1,7 @@
-"""Where files lie: on a disk, on one that hosts share (NFS), or in a bucket; and what each can do.
+"""Reads and writes files on a disk, on one that hosts share (NFS), or in a bucket.
 
-A bucket (`gs://`, `s3://`) is reached by epath over fsspec. It keeps whole objects: one is put
-complete or not at all, none can be appended to, renamed at once, or locked.
+A bucket (`gs://`, `s3://`) is reached by epath over fsspec. It holds whole objects: an object
+appears complete or not at all, and it cannot be appended to, renamed in one step, or locked.
 """
 
 import contextlib
@@ -15,104 +15,111 @@ import tempfile
 import threading
 from collections.abc import Iterator
 
-os.environ.setdefault("EPATH_USE_TF", "false")  # Or epath imports TensorFlow, which takes seconds.
-from etils import epath  # noqa: E402, it has to be said before
+os.environ.setdefault("EPATH_USE_TF", "false")  # Else epath imports TensorFlow: it takes seconds.
+from etils import epath  # noqa: E402, the variable has to be set before
 
 from gan.errors import ConfigError, Unreachable  # noqa: E402
 
-Path = pathlib.Path | epath.Path  # The second where it lies in a bucket.
+Path = pathlib.Path | epath.Path  # An epath.Path lies in a bucket, a pathlib.Path on a disk.
 
-PACKAGES = {"gs": "gcsfs", "s3": "s3fs"}  # What reaches which kind of bucket; also our extras.
-EXTRAS = {"gs": "gcs", "s3": "s3"}
-REFUSALS = ("400", "401", "403", "404")  # Of HTTP, that do not change by themselves.
+BUCKET_CLIENTS = {"gs": "gcsfs", "s3": "s3fs"}  # The package that reaches each kind of bucket.
+EXTRAS = {"gs": "gcs", "s3": "s3"}  # The extra of this project that installs that package.
+REFUSALS = ("400", "401", "403", "404")  # Codes of HTTP that stay the same when one tries again.
 LOG_IN = (
     "Does the bucket exist, and is this host logged in there "
     "(gcloud auth application-default login, aws configure)?"
 )
-REWRITE = 30.0  # Seconds from one writing anew of a growing file to the next.
+REWRITE = 30.0  # Seconds between two uploads of a growing file.
 
 
-def path(text: str, option: str) -> Path:
-    """The absolute path that an option names. ConfigError where it cannot be reached at all."""
+def parse_path(text: str, option: str) -> Path:
+    """Returns the absolute path that an option names: on a disk, or in a bucket.
+
+    Raises ConfigError if its scheme is unknown, its package is missing, or it names no folder.
+    """
     scheme = _scheme(text)
     if scheme is None:
         return pathlib.Path(text).expanduser().absolute()
-    if scheme not in PACKAGES:
+    if scheme not in BUCKET_CLIENTS:
         raise ConfigError(
             f"{option}={text}: {scheme}:// is not known. Name a folder, or one in a bucket: "
-            f"{' or '.join(f'{known}://BUCKET/FOLDER' for known in PACKAGES)}."
+            f"{' or '.join(f'{known}://BUCKET/FOLDER' for known in BUCKET_CLIENTS)}."
         )
-    if importlib.util.find_spec(PACKAGES[scheme]) is None:
+    if importlib.util.find_spec(BUCKET_CLIENTS[scheme]) is None:
         raise ConfigError(
-            f"{option}={text} needs {PACKAGES[scheme]}, which is not installed: "
+            f"{option}={text} needs {BUCKET_CLIENTS[scheme]}, which is not installed: "
             f'pip install "gan[{EXTRAS[scheme]}]".'
         )
     if not re.fullmatch(r"\w+://[^/]+/.*[^/].*", text):
         raise ConfigError(f"{option}={text} must name a folder in a bucket: {scheme}://BUCKET/RUN.")
-    _see_others()
+    _see_files_of_others()
     return epath.Path(text)
 
 
-def workdir(text: str) -> Path:
-    """As `path`, for what checkpoints can be written to."""
+def parse_workdir(text: str) -> Path:
+    """Returns the path that --workdir names. Raises ConfigError where Orbax cannot write."""
     if _scheme(text) == "s3":
         raise ConfigError(
             f"--workdir={text}: Orbax, which writes the checkpoints, writes to disks and to gs://, "
             "not to s3://. Name a folder that all hosts share, or one on gs://. (Prepared data may "
             "lie there: config.data.cache_dir=s3://...)"
         )
-    return path(text, "--workdir")
+    return parse_path(text, "--workdir")
 
 
-def on_disk(text: str, option: str) -> pathlib.Path:
-    """As `path`, for what can only be read from a disk. ConfigError where it is in a bucket."""
+def parse_disk_path(text: str, option: str) -> pathlib.Path:
+    """Returns the absolute path on a disk that an option names. Raises ConfigError for a bucket."""
     if _scheme(text):
         raise ConfigError(f"{option}={text} must lie on a disk, not in a bucket.")
     return pathlib.Path(text).expanduser().absolute()
 
 
 def is_remote(path: Path) -> bool:
-    """Whether it lies in a bucket."""
+    """Whether a path lies in a bucket."""
     return _scheme(str(path)) is not None
 
 
-def reach(path: Path, option: str) -> None:
-    """Raises ConfigError where a bucket does not answer, or not to us."""
+def check_reachable(path: Path, option: str) -> None:
+    """Asks a bucket for a path. Raises ConfigError if it refuses us, Unreachable if it fails."""
     if not is_remote(path):
         return
     try:
         path.exists()
-    except Exception as error:  # Each client has errors of its own.
-        raise refused(f"{option}={path} cannot be read", error) from error
+    except Exception as error:  # Each client has its own types of errors.
+        raise access_error(f"{option}={path} cannot be read", error) from error
 
 
-def refused(what: str, error: Exception) -> ConfigError | Unreachable:
-    """What to raise: that a bucket says no does not change by itself; that it is silent may."""
+def access_error(what: str, error: Exception) -> ConfigError | Unreachable:
+    """Error to raise for an `error` of a bucket's client; `what` begins its message.
+
+    It is ConfigError if the bucket refuses us, and Unreachable if another try may succeed.
+    """
     code = getattr(error, "code", getattr(error, "status", None))
-    no = isinstance(error, FileNotFoundError | PermissionError) or str(code) in REFUSALS
-    if no or "redential" in f"{type(error).__name__} {error}":
-        return ConfigError(f"{what} ({reason(error)}). {LOG_IN}")
-    return Unreachable(f"{what} ({reason(error)}).")
+    refuses = isinstance(error, FileNotFoundError | PermissionError) or str(code) in REFUSALS
+    if refuses or "redential" in f"{type(error).__name__} {error}":
+        return ConfigError(f"{what} ({describe_error(error)}). {LOG_IN}")
+    return Unreachable(f"{what} ({describe_error(error)}).")
 
 
-def reason(error: Exception) -> str:
-    """What a client or the system says, in a line."""
+def describe_error(error: Exception) -> str:
+    """Message of an error of the system or of a bucket's client, in one line."""
     text = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
     return text if isinstance(error, OSError) and text else f"{type(error).__name__}: {text}"
 
 
-def matches(pattern: Path) -> list[Path]:
-    """What a path with `*`, `?` or `[` in it names."""
+def find_matches(pattern: Path) -> list[Path]:
+    """Finds the paths that match one with `*`, `?` or `[` in it, sorted."""
     remote = is_remote(pattern)
-    root = type(pattern)(*pattern.parts[: 3 if remote else 1])  # A bucket: "/", "gs", its name.
+    # The parts of a path in a bucket begin with "/", "gs" and the bucket's name.
+    root = type(pattern)(*pattern.parts[: 3 if remote else 1])
     return sorted(root.glob(str(pattern.relative_to(root))))
 
 
-def write(path: Path, data: bytes) -> None:
-    """The whole file or none."""
+def write_file(path: Path, data: bytes) -> None:
+    """Writes a whole file; if that fails, the file that was there before stays."""
     if is_remote(path):
-        with _told_as_os_error():
-            path.write_bytes(data)  # Seen when it is complete. (`mkdir` would make an S3 bucket.)
+        with _raise_as_os_error():
+            path.write_bytes(data)  # Makes no folder before: `mkdir` would make an S3 bucket.
         return
     partial = path.with_name(f".{path.name}.partial")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -124,34 +131,37 @@ def write(path: Path, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _told_as_os_error() -> Iterator[None]:
-    """Each client of buckets has errors of its own."""
+def _raise_as_os_error() -> Iterator[None]:
+    """Raises the errors of a bucket's client, which has its own types, as OSError."""
     try:
         yield
     except OSError:
         raise
     except Exception as error:
-        raise OSError(errno.EIO, reason(error)) from error
+        raise OSError(errno.EIO, describe_error(error)) from error
 
 
-def copy(source: Path, target: Path) -> None:
-    """Copies a file of any size; on a disk it is there for good when this returns."""
-    with _told_as_os_error(), source.open("rb") as file, target.open("wb") as copied:
+def copy_file(source: Path, target: Path) -> None:
+    """Copies a file of any size. On a disk it survives a power cut once this returns."""
+    with _raise_as_os_error(), source.open("rb") as file, target.open("wb") as copied:
         shutil.copyfileobj(file, copied, 2**24)
         if not is_remote(target):
             copied.flush()
             os.fsync(copied.fileno())
 
 
-def size(path: Path) -> int:
-    """Bytes of a file."""
+def file_size(path: Path) -> int:
+    """Size of a file in bytes."""
     status = path.stat()
     return status.length if is_remote(path) else status.st_size
 
 
 @contextlib.contextmanager
-def shipped(folder: Path) -> Iterator[pathlib.Path]:
-    """A folder on a disk, for who can write only there; a bucket gets what is in it at the end."""
+def staging_folder(folder: Path) -> Iterator[pathlib.Path]:
+    """Folder on a disk for a library that writes only to disks.
+
+    It is `folder` itself, or a temporary folder that is uploaded at the end if that is in a bucket.
+    """
     if not is_remote(folder):
         yield folder
         return
@@ -159,72 +169,73 @@ def shipped(folder: Path) -> Iterator[pathlib.Path]:
         yield (local := pathlib.Path(aside))
         for file in sorted(local.rglob("*")):
             if file.is_file():
-                copy(file, folder / file.relative_to(local).as_posix())
+                copy_file(file, folder / file.relative_to(local).as_posix())
 
 
-class Appended:
+class DiskLines:
     """A text file on a disk that grows by lines."""
 
     def __init__(self, path: Path):
-        """Goes on after what is there."""
-        self._file = path.open("a", buffering=2**20)  # Lines that no full disk takes.
+        """Appends to what the file holds."""
+        # Lines that do not fit on a full disk stay in the buffer until it has room again.
+        self._file = path.open("a", buffering=2**20)
 
     def add(self, line: str) -> None:
-        """It is on its way to the disk when this returns."""
+        """Adds a line and hands it to the system. Raises OSError if the disk is full."""
         self._file.write(line + "\n")
         self._file.flush()
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Does nothing, since `add` flushes."""
 
     def close(self) -> None:
-        """No more lines come."""
+        """Closes the file."""
         self._file.close()
 
 
-class Rewritten:
-    """The same in a bucket: all of it is written anew, now and then, by a thread.
+class BucketLines:
+    """A text file in a bucket that grows by lines.
 
-    Whoever adds a line never waits for the network.
+    A thread uploads the whole file now and then, so `add` never waits for the network.
     """
 
     def __init__(self, path: Path):
-        """Goes on after what is there."""
+        """Appends to what the file holds."""
         self._path = path
         self._lines = path.read_text().splitlines() if path.exists() else []
         self._written = len(self._lines)
         self._writing = threading.Lock()
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._now_and_then, name="rewrite", daemon=True)
+        self._thread = threading.Thread(target=self._flush_regularly, name="rewrite", daemon=True)
         self._thread.start()
 
     def add(self, line: str) -> None:
-        """It is in the bucket after `REWRITE` seconds, or after the next `flush`."""
+        """Adds a line, which is in the bucket after `REWRITE` seconds or the next `flush`."""
         self._lines.append(line)
 
     def flush(self) -> None:
-        """All lines are in the bucket when this returns."""
+        """Uploads the file if lines were added. Raises OSError if that fails."""
         with self._writing:
             lines = [*self._lines]
             if len(lines) > self._written:
-                write(self._path, "".join(line + "\n" for line in lines).encode())
+                write_file(self._path, "".join(line + "\n" for line in lines).encode())
                 self._written = len(lines)
 
     def close(self) -> None:
-        """No more lines come."""
+        """Uploads what is left and ends the thread."""
         self._closed.set()
         self._thread.join()
         self.flush()
 
-    def _now_and_then(self) -> None:
+    def _flush_regularly(self) -> None:
         while not self._closed.wait(REWRITE):
-            with contextlib.suppress(Exception):  # Tried again, and at last by `close`.
+            with contextlib.suppress(Exception):  # The next turn tries again, and at last `close`.
                 self.flush()
 
 
-def lines(path: Path) -> Appended | Rewritten:
-    """A text file that grows by lines, wherever it lies."""
-    return Rewritten(path) if is_remote(path) else Appended(path)
+def open_lines(path: Path) -> DiskLines | BucketLines:
+    """Opens a text file that grows by lines, on a disk or in a bucket."""
+    return BucketLines(path) if is_remote(path) else DiskLines(path)
 
 
 def _scheme(text: str) -> str | None:
@@ -232,9 +243,9 @@ def _scheme(text: str) -> str | None:
     return found and found[1]
 
 
-def _see_others() -> None:
-    """What other processes write is seen: by default, a list of files is never read again."""
+def _see_files_of_others() -> None:
+    """Makes fsspec see files that other processes add: by default it lists a folder only once."""
     import fsspec
 
-    for protocol in PACKAGES:
+    for protocol in BUCKET_CLIENTS:
         fsspec.config.conf.setdefault(protocol, {})["use_listings_cache"] = False

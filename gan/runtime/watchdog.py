@@ -1,4 +1,4 @@
-"""Ends a process that hangs: JAX's heartbeats go on while Python waits for ever."""
+"""Ends a process that hangs. JAX would not: its heartbeats go on while Python waits for ever."""
 
 import faulthandler
 import os
@@ -17,37 +17,44 @@ from gan.errors import INTERNAL
 from gan.runtime import cluster
 from gan.runtime.logs import log
 
-TICK = 0.5  # Seconds from look to look,
-SAID = 10.0  # and until all is said.
-TIMES = 20  # The mean call of the step, before one is thought to hang,
-WHOLE = 3  # or the time from log to log.
-OTHERS = 1.5  # Longer than one may hang, one may wait for another: who hangs ends first.
-ALONE = 3  # Times the limit of what the first process does alone, the others wait for it.
+TICK = 0.5  # Seconds between two looks at what the process does.
+SAID = 10.0  # Seconds that a process that hangs gets to log it, before it is ended.
+TIMES = 20  # How often the mean time of a call one call may take.
+WHOLE = 3  # How often the time between two logs one call may take.
+# Waiting for a peer gets 1.5x the limit, so the process that really hangs is ended first.
+PEER_PATIENCE = 1.5
+# The others wait 3x as long for what process 0 does alone (drawing, saving) as that may take.
+ALONE = 3
 
 
 class Expected(NamedTuple):
-    """What is done now, and the seconds it may take, which one of `Limits` says."""
+    """What the process does now, and for how long it may."""
 
-    doing: str
-    limit: float
-    setting: str
+    doing: str  # What it does, in words for the user.
+    limit: float  # Seconds that it may take.
+    setting: str  # The name in `config.limits` that the limit comes from.
 
 
 class Watchdog:
-    """A thread that ends the process where what it does takes longer than it may.
+    """A thread that ends the process if something takes longer than it may.
 
-    Who waits for others is given longer than they are, so the one that hangs ends first, and names
-    itself.
+    A process that waits for others gets longer than they do, so that the one that hangs ends first
+    and says its name.
     """
 
     def __init__(self, limits: Limits):
-        """Where nothing else is expected, what is not watched by name takes no longer than this."""
+        """Takes its limits from `config.limits`.
+
+        Code outside `during` and `watch_calls` is limited by `limits.compile`.
+        """
         self._limits = limits
         self._expected = Expected("starting or ending", limits.compile, "compile")
-        self._looked: tuple[Expected | None, float] = (None, 0.0)  # At what, for how long.
-        self._paused = False
+        # What the thread saw at its last look, and for how many seconds it has seen that.
+        self._looked: tuple[Expected | None, float] = (None, 0.0)
+        self._paused = False  # Whether process 0 drew or saved since the last call.
         self._calls, self._synced = 0, time.monotonic()
-        self._interval: tuple[float, float] | None = None  # Seconds a call, and from log to log.
+        # Seconds of the mean call and of all calls between the last two logs.
+        self._interval: tuple[float, float] | None = None
         self._ended = threading.Event()
 
     def __enter__(self) -> "Watchdog":
@@ -57,8 +64,8 @@ class Watchdog:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
 
-    def calls(self, calls: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
-        """What `calls` brings, watched: how long each is waited for, then what is done with it."""
+    def watch_calls(self, calls: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+        """Yields `calls` (step, batch), and limits both the wait for each and the call with it."""
         calls, shapes = iter(calls), set()
         while True:
             limit = self._patience()
@@ -68,24 +75,27 @@ class Watchdog:
             except StopIteration:
                 break
             shape = str(jax.tree.map(np.shape, batch))
-            if shape not in shapes:  # Another program: it is compiled first.
+            if shape not in shapes:  # A batch of another shape is compiled first.
                 limit += self._limits.compile
                 shapes.add(shape)
-            # Others may still be drawing and saving what this process does not.
-            limit = OTHERS * limit + self._paused * ALONE * self._limits.save
+            # Process 0 may still draw or save, which the others do not.
+            limit = PEER_PATIENCE * limit + self._paused * ALONE * self._limits.save
             self._paused = False
             self._expected = Expected(f"the call that ends with step {step}", limit, "step")
             yield step, batch
             self._calls += 1
 
-    def synced(self) -> None:
-        """All calls so far have been waited for: their mean is known."""
+    def note_sync(self) -> None:
+        """Notes that all calls so far have ended, and how long they took."""
         now = time.monotonic()
         self._interval = (now - self._synced) / max(self._calls, 1), now - self._synced
         self._calls, self._synced = 0, now
 
     def _patience(self) -> float:
-        """Of a batch or call. Calls only begin their work: the last before a log waits for all."""
+        """Seconds that one batch or call may take.
+
+        Dispatch is asynchronous: the last call before a log waits for all.
+        """
         if self._interval is None:
             return self._limits.step + self._limits.compile
         mean, whole = self._interval
@@ -93,24 +103,24 @@ class Watchdog:
 
     @contextmanager
     def during(self, doing: str, setting: str) -> Iterator[None]:
-        """Watches a block, by one of the limits; afterwards what was expected before."""
+        """Limits a block by one of the settings of `config.limits`, then what came before anew."""
         before = self._expected
-        limit = getattr(self._limits, setting) * (1 if cluster.first() else ALONE)
+        limit = getattr(self._limits, setting) * (1 if cluster.is_first() else ALONE)
         self._expected = Expected(doing, limit, setting)
         yield
         self._paused = True
-        self._expected = before._replace()  # Another, so that its time begins anew.
+        self._expected = before._replace()  # A new object, whose time begins anew.
 
     def _watch(self) -> None:
         before = time.monotonic()
         while not self._ended.wait(TICK):
             now = time.monotonic()
-            # A process that was stopped (Ctrl-Z, a debugger) did not hang meanwhile.
+            # Time in which the process was stopped (Ctrl-Z, a debugger) does not count.
             self._look(min(now - before, 4 * TICK))
             before = now
 
     def _look(self, seconds: float) -> None:
-        expected = self._expected  # The other thread may change it at any time.
+        expected = self._expected  # Read once: the main thread may change it at any time.
         same, elapsed = self._looked
         elapsed = elapsed + seconds if expected is same else 0.0
         self._looked = expected, elapsed
@@ -118,9 +128,9 @@ class Watchdog:
             self._end(expected)
 
     def _end(self, expected: Expected) -> None:
-        # Telling it may hang as well, where the log lies on what hangs.
+        # Logging may hang as well, if the log lies on the disk that hangs.
         faulthandler.dump_traceback_later(SAID, exit=True, file=sys.__stderr__)
-        who = cluster.name() or "this process"
+        who = cluster.process_name() or "this process"
         log.error(
             "%s hangs: %s took longer than %.0f s (config.limits.%s). It ends here; below is where "
             "it waited. The same command goes on from the last checkpoint.",

@@ -13,7 +13,7 @@ from gan.errors import ConfigError
 from gan.model.state import TrainState
 from gan.model.step import Gan, abstract_state, build
 from gan.runtime.logs import log
-from gan.runtime.pictures import grid, resize, write_png
+from gan.runtime.pictures import make_grid, resize_picture, write_png
 from gan.runtime.storage import Path
 from gan.sampling.sampler import Sampler
 from gan.workdir.checkpoints import Checkpoints, read_best
@@ -72,13 +72,13 @@ def sample(
     rows = run.table.draw(named, seeds)
     images = Sampler(run.gan, run.table)(state.ema, seeds, rows)
     if size:
-        images = np.stack([resize(image, size) for image in images])
+        images = np.stack([resize_picture(image, size) for image in images])
     try:
         if individual:
             for seed, image in zip(seeds, images, strict=True):
                 write_png(out / f"seed_{seed:04d}.png", image)
         else:
-            write_png(out, grid(images, math.ceil(math.sqrt(len(seeds)))))
+            write_png(out, make_grid(images, math.ceil(math.sqrt(len(seeds)))))
     except OSError as error:
         raise ConfigError(f"--out={out} cannot be written: {error.strerror or error}.") from None
     log.info("%d faces of step %d: %s", len(seeds), int(state.step), out)

@@ -14,7 +14,7 @@ from gan.data.attributes import AttributeTable
 from gan.model.state import Params, Variables
 from gan.model.step import Gan, calibrate, generate, latents
 from gan.runtime.parallel import compiler_options
-from gan.runtime.pictures import grid, to_uint8
+from gan.runtime.pictures import make_grid, to_uint8
 
 CHUNK = 64  # Images a device, always: so a picture does not depend on what else is asked for.
 CALIBRATION = 512  # Images whose statistics stand for all.
@@ -89,4 +89,4 @@ class AttributeGrid:
     def __call__(self, params: Params) -> UInt8[np.ndarray, "h w 3"]:
         """The sheet that these generator parameters draw."""
         images = self._sampler(params, self._seeds, self._attributes)
-        return grid(images, COLUMNS, self._labels)
+        return make_grid(images, COLUMNS, self._labels)

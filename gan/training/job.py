@@ -24,8 +24,8 @@ from gan.model.state import TrainState
 from gan.model.step import TrainMetrics, abstract_state, build, init_state, train_step
 from gan.runtime import cluster, logs
 from gan.runtime.logs import log
-from gan.runtime.parallel import Parallel, compile_once, here
-from gan.runtime.pictures import grid, write_png
+from gan.runtime.parallel import Parallel, compile_for_one_call, take_local_copies
+from gan.runtime.pictures import make_grid, write_png
 from gan.runtime.profile import Trace
 from gan.runtime.storage import Path
 from gan.runtime.watchdog import Watchdog
@@ -34,6 +34,10 @@ from gan.workdir.checkpoints import PATIENCE, Checkpoints
 from gan.workdir.folder import check_same_run, check_shared, lock_workdir, write_config
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+STATUS = (  # The metrics in the status line.
+    "G {g_loss:.3f} D {d_loss:.3f}",
+    "D right on real {d_real_accuracy:.0%}, fake {d_fake_accuracy:.0%}",
+)
 GRACE = 20.0  # Seconds to make room for the last checkpoint, where the machine is taken away.
 
 
@@ -50,23 +54,23 @@ def train(config: Config, folder: Path, verify: bool = False) -> TrainState:
     abstract_state(build(config, ()), parallel.replicated)
     with contextlib.ExitStack() as stack:
         watchdog = stack.enter_context(Watchdog(config.limits))
-        if cluster.count() > 1:
-            parallel.connect()
-        with cluster.together("workdir"):
-            if cluster.first():
+        if cluster.process_count() > 1:
+            parallel.connect_devices()
+        with cluster.fail_together("workdir"):
+            if cluster.is_first():
                 stack.enter_context(lock_workdir(folder))
         check_shared(folder)
-        with cluster.together("run"):
+        with cluster.fail_together("run"):
             check_same_run(config, folder)
             new = not (folder / "checkpoints").exists()
-        if cluster.first():
-            stack.enter_context(logs.to_file(folder / "log.txt"))
+        if cluster.is_first():
+            stack.enter_context(logs.log_to_file(folder / "log.txt"))
         stop = stack.enter_context(Stop())
-        with watchdog.during("preparing the data", "prepare"), cluster.together("data"):
+        with watchdog.during("preparing the data", "prepare"), cluster.fail_together("data"):
             store = prepare(config.data, SPLITS if verify else SPLITS[:new])["train"]
             table = remember(store, folder)
-        with cluster.together("checkpoints"):
-            if cluster.first():
+        with cluster.fail_together("checkpoints"):
+            if cluster.is_first():
                 write_config(config, folder)
             checkpoints = stack.enter_context(
                 Checkpoints(
@@ -96,16 +100,18 @@ def loop(
         state, metrics = checkpoints.restore_newest(like, TrainMetrics.empty()) or (None, None)
         if state is None:
             init = lambda seed: init_state(gan, jax.random.key(seed))  # noqa: E731
-            state = compile_once(init, out_shardings=parallel.replicated)(np.uint32(config.seed))
+            state = compile_for_one_call(init, out_shardings=parallel.replicated)(
+                np.uint32(config.seed)
+            )
         start = int(state.step)
     announce(config, state, store, start)
     if start >= config.steps:
         log.info("Nothing to do. To go on, raise config.steps above %d.", start)
         return state
-    if start == 0 and cluster.first():
+    if start == 0 and cluster.is_first():
         reals = store.images[example_indices(config.seed, 0, 64, len(store.images))]
-        with logs.tolerated(folder / "reals.png"):
-            write_png(folder / "reals.png", grid(reals, 8))
+        with logs.tolerate_full_disk(folder / "reals.png"):
+            write_png(folder / "reals.png", make_grid(reals, 8))
 
     batch_size = config.data.batch_size * config.d_steps
     with watchdog.during("bringing the data to the devices", "compile"):
@@ -124,13 +130,13 @@ def loop(
     draw_sheet = AttributeGrid(Sampler(gan, table), table)
     every = (config.log_every, config.sample_every, config.checkpoint_every)
     with contextlib.ExitStack() as stack:
-        if cluster.first():
+        if cluster.is_first():
             writer = stack.enter_context(logs.MetricsWriter(folder, start))
             trace = stack.enter_context(Trace(folder, config.profile))
-        clock = Clock(writer.seconds if cluster.first() else 0.0, start)
+        clock = Clock(writer.seconds if cluster.is_first() else 0.0, start)
         stop.await_steps()
         first = True
-        for step, batch in watchdog.calls(feed.calls(start, config.steps, every)):
+        for step, batch in watchdog.watch_calls(feed.calls(start, config.steps, every)):
             with jax.transfer_guard("disallow"):  # Nothing here may wait for the host.
                 state, update = step_call(state, batch)
             metrics = update if metrics is None else merge(metrics, update)
@@ -138,37 +144,37 @@ def loop(
                 jax.block_until_ready(state)
                 clock.compiled(step)
                 first = False
-            if cluster.first():
+            if cluster.is_first():
                 trace.after(step, state)
             last = stop.after_call() or step == config.steps
 
             if step % config.log_every == 0 or step == config.steps:
                 computed = jax.device_get(metrics).compute()
-                watchdog.synced()
+                watchdog.note_sync()
                 scalars = {name: float(value) for name, value in computed.items()}
                 if not np.isfinite(list(scalars.values())).all():
                     raise Diverged(diverged(step, checkpoints, scalars))
                 row = {"images": step * batch_size, **clock.lap(step, batch_size), **scalars}
                 if share:
                     row["share_of_peak"] = share * row["images_per_second"]
-                if cluster.first():
-                    writer.scalars(step, row)
+                if cluster.is_first():
+                    writer.write_row(step, row)
                 left = (config.steps - step) * batch_size / row["images_per_second"]
-                log.info("%s", logs.status(step, config.steps, row, left))
+                log.info("%s", logs.format_status(step, config.steps, row, left, STATUS))
                 if step % config.log_every == 0:  # Else a run of more steps goes on with them.
                     metrics = None
             if step % config.sample_every == 0 or step == config.steps:
                 with clock.paused(state), watchdog.during("drawing samples", "save"):
-                    if cluster.first():
-                        with logs.tolerated(folder / "samples"):
-                            sheet = draw_sheet(here(state.ema))
+                    if cluster.is_first():
+                        with logs.tolerate_full_disk(folder / "samples"):
+                            sheet = draw_sheet(take_local_copies(state.ema))
                             write_png(folder / "samples" / f"step_{step:08d}.png", sheet)
-                            writer.picture(step, "samples", sheet)
+                            writer.write_picture(step, "samples", sheet)
             if step % config.checkpoint_every == 0 or last:
                 with clock.paused(state), watchdog.during("saving a checkpoint", "save"):
                     if not bool(finite(state)):
                         raise Diverged(diverged(step, checkpoints, {}))
-                    if cluster.first():
+                    if cluster.is_first():
                         writer.flush()
                     checkpoints.save(state, step, metrics)
             if last:
@@ -176,7 +182,9 @@ def loop(
         with watchdog.during("saving the last checkpoint and closing the logs", "save"):
             checkpoints.wait(GRACE if stop.name else PATIENCE)
             stack.close()
-            cluster.barrier("end")  # Who leaves before the first has closed them would abort it.
+            cluster.wait_for_all(
+                "end"
+            )  # Who leaves before the first has closed them would abort it.
     if step < config.steps:
         raise Preempted(f"{stop.name}: saved step {step}. Run the same command again to go on.")
     log.info("Done: step %d. Pictures: %s", step, folder / "samples" / f"step_{step:08d}.png")
@@ -245,7 +253,7 @@ def share_of_peak(config: Config, table: AttributeTable, state: TrainState) -> f
 def diverged(step: int, checkpoints: Checkpoints, scalars: dict[str, float]) -> str:
     """What a user is told, when all that was good is saved."""
     saved = checkpoints.steps()
-    cluster.barrier("diverged")  # The first still writes; who leaves before would abort it.
+    cluster.wait_for_all("diverged")  # The first still writes; who leaves before would abort it.
     bad = ", ".join(f"{name}={value}" for name, value in scalars.items() if not np.isfinite(value))
     good = f"step {saved[-1]}" if saved else "still to come"
     return (
@@ -282,18 +290,18 @@ class Stop:
     def await_steps(self) -> None:
         """From now on the loop asks after each call, and saves."""
         self._awaited = True
-        cluster.watch_preemption()
+        cluster.watch_for_preemption()
 
     def after_call(self) -> bool:
         """Whether to save and end: in all processes after the same call of the step."""
         self._calls += 1
-        if cluster.preempted(self._calls):
+        if cluster.is_preempted(self._calls):
             self.name = "SIGTERM"
         return bool(self.name)
 
     def _note(self, number: int, _: object) -> None:
         signal.signal(number, self._before[number])
-        if self._awaited and cluster.count() > 1:
+        if self._awaited and cluster.process_count() > 1:
             os.kill(os.getpid(), signal.SIGTERM)  # Which JAX tells the other processes.
             return
         self.name = signal.Signals(number).name
@@ -314,7 +322,7 @@ def remember(store: Store, folder: Path) -> AttributeTable:
                     f"{len(table.rows):,}, or other pictures or labels). Name another workdir, or "
                     "bring the old files back."
                 )
-    if cluster.first():
+    if cluster.is_first():
         table.save(path)
     return table
 

@@ -50,7 +50,7 @@ def write(
         raise
     except Exception as error:
         if storage.is_remote(folder):  # Each client has errors of its own.
-            raise OSError(errno.EIO, storage.reason(error)) from error
+            raise OSError(errno.EIO, storage.describe_error(error)) from error
         code = re.search(r"os_error_code='(\d+)'", str(error))
         if not code and FULL not in str(error):
             raise

@@ -17,7 +17,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 from gan.errors import OURS, ConfigError, DataError, NotSaved, Preempted
 from gan.model.state import TrainState
 from gan.runtime import cluster, storage
-from gan.runtime.logs import duration, log
+from gan.runtime.logs import format_duration, log
 from gan.runtime.storage import Path
 from gan.workdir import checkpoint_files
 from gan.workdir.manifest import (
@@ -122,7 +122,7 @@ class Checkpoints:
         """
         if self._written:
             self._written.result()
-        if not cluster.first() or step in self.steps():
+        if not cluster.is_first() or step in self.steps():
             return
         # Copies: on CPU it may be the device's own memory, which the next step is given.
         self._snapshot = Snapshot(step, *jax.tree.map(np.array, on_host((state, metrics))))
@@ -136,7 +136,7 @@ class Checkpoints:
         reason = self._written.result() if self._written else ""
         end = time.monotonic() + patience
         if reason and patience:
-            log.error("It is kept in memory, and tried again for %s.", duration(patience))
+            log.error("It is kept in memory, and tried again for %s.", format_duration(patience))
         while reason and time.monotonic() < end:
             time.sleep(PAUSE)
             reason = self._write(self._snapshot, tell=False)
@@ -235,7 +235,7 @@ class Checkpoints:
         return None
 
     def _set_aside(self, damaged: Mapping[int, DataError]) -> None:
-        for step, error in damaged.items() if cluster.first() else ():
+        for step, error in damaged.items() if cluster.is_first() else ():
             aside = self.folder / f"{step}.damaged-{time.time_ns()}"
             (self.folder / str(step)).rename(aside)
             log.warning("%s Renamed to %s; the one before is used.", error, aside.name)
@@ -263,7 +263,7 @@ def _compare(path: Path, what: str, there: Mapping[str, Any], now: Mapping[str, 
 
 
 def _gather(text: str) -> list[str]:
-    return cluster.gather("checkpoints", text)
+    return cluster.gather_texts("checkpoints", text)
 
 
 def _together(attempt: Callable[[], T]) -> T:

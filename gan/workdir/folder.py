@@ -94,9 +94,9 @@ def _note_owner(workdir: Path, name: str) -> None:
     path = workdir / name
     try:
         before = path.read_text() if path.exists() else ""
-        storage.write(path, _owner().encode())
+        storage.write_file(path, _owner().encode())
     except Exception as error:  # Each client has errors of its own.
-        raise storage.refused(f"--workdir={workdir} cannot be written", error) from error
+        raise storage.access_error(f"--workdir={workdir} cannot be written", error) from error
     _warn_no_lock(workdir, name, before)
 
 
@@ -126,8 +126,8 @@ def check_shared(workdir: Path) -> None:
     Process 0 writes the checkpoints, and all read them.
     """
     path = workdir / ".lock"
-    owner = cluster.gather("owner", path.read_text() if cluster.first() else "")[0]
-    with cluster.together("shared"):
+    owner = cluster.gather_texts("owner", path.read_text() if cluster.is_first() else "")[0]
+    with cluster.fail_together("shared"):
         deadline = time.monotonic() + SHARED
         while not path.exists() or path.read_text() != owner:
             if time.monotonic() > deadline:
@@ -171,7 +171,7 @@ def check_same_run(config: Config, workdir: Path) -> None:
 
 def write_config(config: Config, workdir: Path) -> None:
     """Writes `config.json` and, for the record, `environment.json`."""
-    storage.write(workdir / "config.json", to_json(config).encode())
+    storage.write_file(workdir / "config.json", to_json(config).encode())
     write_json(workdir / "environment.json", environment())
 
 
@@ -205,9 +205,9 @@ def _git_commit() -> str | None:
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """A JSON lines file, by step: all rows or, if killed, those that were there."""
     by_step = sorted(rows, key=lambda row: (row["step"], str(row.get("protocol"))))
-    storage.write(path, "".join(json.dumps(row) + "\n" for row in by_step).encode())
+    storage.write_file(path, "".join(json.dumps(row) + "\n" for row in by_step).encode())
 
 
 def write_json(path: Path, value: Any) -> None:
     """For people as well."""
-    storage.write(path, (json.dumps(value, indent=2) + "\n").encode())
+    storage.write_file(path, (json.dumps(value, indent=2) + "\n").encode())

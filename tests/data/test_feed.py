@@ -192,7 +192,7 @@ def test_a_sharded_store_is_never_gathered_whole(store):
     call = parallel.compile(
         lambda state, rows, images: (state, images[rows[0]].sum(axis=1)), 1, (images,)
     )
-    rows = parallel.put(np.zeros((1, BATCH), np.int32), axis=1)
+    rows = parallel.put_batch(np.zeros((1, BATCH), np.int32), axis=1)
     text = call.lower(jnp.int32(0), rows, images).compile().as_text()
     assert "u8[24,48]" not in text  # The padded whole.
 
@@ -270,10 +270,10 @@ def test_what_is_asked_for_is_done(store, monkeypatch):
 
 
 def test_processes_with_other_pictures_are_stopped(store, monkeypatch):
-    monkeypatch.setattr(feed.cluster, "gather", lambda _, text: [text, text.replace("100", "99")])
+    monkeypatch.setattr(feed.cluster, "gather_texts", lambda _, text: [text, text.replace("100", "99")])
     assert feed.agree_on_memory(store, 100) == 99
     other = lambda _, text: [text, text.replace(store.digest, "0" * 64)]  # noqa: E731
-    monkeypatch.setattr(feed.cluster, "gather", other)
+    monkeypatch.setattr(feed.cluster, "gather_texts", other)
     with pytest.raises(DataError, match="process 1 has prepared other pictures than process 0"):
         feed.agree_on_memory(store, 100)
 

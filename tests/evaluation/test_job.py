@@ -33,7 +33,7 @@ def less_work():
         patch.setattr(score_checkpoint, "LAW", 20_000)
         patch.setattr(score_checkpoint, "SWAPS", 1)  # And so 8 of each.
         patch.setattr(pixels, "DIRECTIONS", 32)
-        patch.setattr(job, "tensorboard_is_there", lambda: False)
+        patch.setattr(job, "tensorboard_is_installed", lambda: False)
         score_checkpoint.law.cache_clear()
         yield
         score_checkpoint.law.cache_clear()

@@ -41,7 +41,7 @@ def while_preparing(harm: Callable[[], None], process: int) -> None:
     prepare = job.prepare
 
     def faulty(*arguments: Any) -> Any:
-        if cluster.index() == process:
+        if cluster.process_index() == process:
             harm()
         return prepare(*arguments)
 
@@ -55,7 +55,7 @@ def after(harm: Callable[[], None], process: int, step: int) -> None:
     def faulty(self: Resident, *arguments: Any) -> Iterator[tuple[int, Any]]:
         for done, batch in calls(self, *arguments):
             yield done, batch
-            if done == step and cluster.index() == process:
+            if done == step and cluster.process_index() == process:
                 harm()
 
     Resident.calls = faulty
@@ -66,7 +66,7 @@ def elsewhere(process: int) -> None:
     train_there = job.train
 
     def faulty(config: Any, folder: Path, verify: bool) -> Any:
-        if cluster.index() == process:
+        if cluster.process_index() == process:
             folder = folder.with_name("elsewhere")
             folder.mkdir(exist_ok=True)
         return train_there(config, folder, verify)

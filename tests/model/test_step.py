@@ -23,7 +23,7 @@ from gan.model.step import (
     train_step,
     update_discriminator,
 )
-from gan.runtime.parallel import AXIS, Parallel, compile_once
+from gan.runtime.parallel import AXIS, Parallel, compile_for_one_call
 
 MARGINALS = (0.5, 0.02, 0.0, 0.8)
 
@@ -56,10 +56,10 @@ def run(mode: str, devices: int, variant: str, steps: int = 2):
     parallel = Parallel(mode, Mesh(np.array(jax.devices()[:devices]), (AXIS,)))
     gan = sgd(build(config, MARGINALS, parallel.axis_name), RATES[variant])
     init = functools.partial(init_state, gan)
-    state = compile_once(init, out_shardings=parallel.replicated)(jax.random.key(0))
+    state = compile_for_one_call(init, out_shardings=parallel.replicated)(jax.random.key(0))
     step = parallel.compile(functools.partial(train_step, gan))
     for i in range(steps):
-        state, metrics = step(state, parallel.put(make_batch(i, 8 * config.d_steps)))
+        state, metrics = step(state, parallel.put_batch(make_batch(i, 8 * config.d_steps)))
     return jax.device_get((state.generator, state.discriminator, state.ema, metrics.compute()))
 
 
@@ -88,7 +88,7 @@ def test_same_numbers_on_any_devices(variant, mode, devices):
 
 def test_training_moves_far_more_than_the_tolerance():
     gan = build(VARIANTS["default"], MARGINALS)
-    start = compile_once(functools.partial(init_state, gan))(jax.random.key(0))
+    start = compile_for_one_call(functools.partial(init_state, gan))(jax.random.key(0))
     trained, _, ema, _ = run("jit", 1, "default")
     for after in (trained.params, ema):
         moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), after, start.generator.params)
@@ -111,7 +111,7 @@ def gan():
 
 @pytest.fixture(scope="module")
 def state(gan):
-    return compile_once(functools.partial(init_state, gan))(jax.random.key(0))
+    return compile_for_one_call(functools.partial(init_state, gan))(jax.random.key(0))
 
 
 def test_the_discriminators_update_leaves_the_generator_untouched(gan, state):
@@ -158,7 +158,7 @@ def test_attributes_steer_a_conditional_generator_only():
     z, rows = jnp.ones((4, 8)), jnp.eye(4, dtype=jnp.uint8)
     for conditional in (True, False):
         gan = build(tiny(conditional=conditional), MARGINALS)
-        params = compile_once(functools.partial(init_state, gan))(jax.random.key(0)).ema
+        params = compile_for_one_call(functools.partial(init_state, gan))(jax.random.key(0)).ema
         images = generate(gan, params, calibrate(gan, params, rows), z, rows)
         assert bool((images[0] != images[1]).any()) == conditional
 

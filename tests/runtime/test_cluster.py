@@ -1,7 +1,5 @@
 """Who is who among several processes, and what they tell each other."""
 
-import json
-import os
 import socket
 import subprocess
 import sys
@@ -15,7 +13,7 @@ import pytest
 from gan.config import Limits
 from gan.errors import ConfigError, DataError, Unreachable
 from gan.runtime import cluster
-from gan.runtime.cluster import Place, bind_address, find
+from gan.runtime.cluster import Place, find_bind_address, find_place
 from gan.runtime.watchdog import Watchdog
 
 POD = {
@@ -34,18 +32,11 @@ STEP = {
 }
 
 
-@pytest.fixture
-def find_in(monkeypatch):
-    """`find` in an environment of its own."""
-
-    def find_in(environ, *options):
-        monkeypatch.setattr(os, "environ", environ)
-        return find(*options)
-
-    return find_in
+def find_in(environ, *options):
+    return find_place(*(options or (None, None, None)), environ=environ)
 
 
-def test_alone_unless_told_otherwise(find_in):
+def test_alone_unless_told_otherwise():
     assert find_in({}) is None
     assert find_in({}, None, 1) is None
     assert find_in(POD | {"JAX_NUM_PROCESSES": "1"}) is None
@@ -54,7 +45,7 @@ def test_alone_unless_told_otherwise(find_in):
     assert find_in(batch_script) is None
 
 
-def test_options_come_before_the_environment_and_that_before_slurm(find_in):
+def test_options_come_before_the_environment_and_that_before_slurm():
     assert find_in(POD | STEP, "a:1", 2, 0) == Place("a:1", 2, 0)
     assert find_in(POD | STEP) == Place("gan-0.gan:1234", 4, 3)
     assert find_in(POD | {"JAX_PROCESS_ID": "2"}).index == 2
@@ -62,7 +53,7 @@ def test_options_come_before_the_environment_and_that_before_slurm(find_in):
     assert find_in(STEP) == Place(f"node03:{port}", 2, 1)
 
 
-def test_a_task_has_its_own_gpu_only_where_others_are_on_its_node(find_in):
+def test_a_task_has_its_own_gpu_only_where_others_are_on_its_node():
     several = STEP | {"SLURM_STEP_NUM_NODES": "1", "SLURM_LOCALID": "1"}
     assert find_in(several).devices == (1,)
     # Slurm has already given it one.
@@ -79,24 +70,24 @@ def test_a_task_has_its_own_gpu_only_where_others_are_on_its_node(find_in):
         (("a", 2, 0), "--coordinator=a must be HOST:PORT"),
     ],
 )
-def test_what_does_not_fit_together_is_named(find_in, options, said):
+def test_what_does_not_fit_together_is_named(options, said):
     with pytest.raises(ConfigError, match=said):
         find_in({}, *options)
 
 
-def test_a_number_of_a_process_without_their_number_is_named(find_in):
+def test_a_number_of_a_process_without_their_number_is_named():
     with pytest.raises(ConfigError, match="JAX_PROCESS_ID is set, and JAX_NUM_PROCESSES is not"):
         find_in({"JAX_PROCESS_ID": "1"})
 
 
-def test_an_environment_that_is_no_number_is_named(find_in):
+def test_an_environment_that_is_no_number_is_named():
     with pytest.raises(ConfigError, match="JAX_NUM_PROCESSES=many must be a number"):
         find_in(POD | {"JAX_NUM_PROCESSES": "many"})
 
 
 def test_the_coordinator_listens_where_it_is_named_and_nowhere_else(monkeypatch):
-    assert bind_address("localhost:5") == "127.0.0.1:5"
-    assert bind_address("127.0.0.1:5") == "127.0.0.1:5"
+    assert find_bind_address("localhost:5") == "127.0.0.1:5"
+    assert find_bind_address("127.0.0.1:5") == "127.0.0.1:5"
     meaning = {"here": "127.0.1.1", "translated": "192.0.2.1"}
 
     def lookup(host):
@@ -106,12 +97,12 @@ def test_the_coordinator_listens_where_it_is_named_and_nowhere_else(monkeypatch)
 
     monkeypatch.setattr(socket, "gethostbyname", lookup)
     for name in ("here", "translated", "unknown"):  # Others may reach it by another address.
-        assert bind_address(f"{name}:5") is None
+        assert find_bind_address(f"{name}:5") is None
 
 
 def processes(monkeypatch, *said):
-    monkeypatch.setattr(cluster, "count", lambda: len(said))
-    monkeypatch.setattr(cluster, "gather", lambda what, text: [x or text for x in said])
+    monkeypatch.setattr(cluster, "process_count", lambda: len(said))
+    monkeypatch.setattr(cluster, "gather_texts", lambda what, text: [x or text for x in said])
 
 
 class Service:
@@ -139,12 +130,12 @@ class Service:
 def test_tpu_hosts_that_do_not_find_each_other_may_the_next_time(monkeypatch, error, count):
     on_tpu(monkeypatch, error, count)
     with pytest.raises(Unreachable, match="TPU"):
-        cluster.join(None, 300, 30)
+        cluster.join_cluster(None, 300, 30)
 
 
 def test_a_tpu_of_a_single_host_is_alone(monkeypatch):
     on_tpu(monkeypatch, ValueError("no coordinator"), 1)
-    cluster.join(None, 300, 30)
+    cluster.join_cluster(None, 300, 30)
 
 
 def on_tpu(monkeypatch, error, count):
@@ -160,53 +151,49 @@ def on_tpu(monkeypatch, error, count):
     monkeypatch.setattr(jax, "process_count", lambda: count)
 
 
-def test_a_host_name_that_others_cannot_reach_is_refused_on_cpus(monkeypatch):
-    here, there = json.dumps(["a", "127.0.1.1"]), json.dumps(["b", "10.0.0.2"])
-    processes(monkeypatch, here, there)
+def test_check_host_names__refuses_a_loopback_address_among_several_hosts():
+    here, there = ("a", "127.0.1.1"), ("b", "10.0.0.2")
     with pytest.raises(ConfigError, match="host name a means 127.0.1.1 on that host"):
-        cluster._check_addresses()
-    processes(monkeypatch, there, there)
-    cluster._check_addresses()
-    processes(monkeypatch, here, here)  # All on one host.
-    cluster._check_addresses()
-    processes(monkeypatch, here, there)
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")  # NCCL asks the network's cards.
-    cluster._check_addresses()
+        cluster.check_host_names([here, there])
+    with pytest.raises(ConfigError, match="host name c means nowhere on that host"):
+        cluster.check_host_names([there, ("c", "nowhere")])
+    cluster.check_host_names([there, ("c", "10.0.0.3")])
+    cluster.check_host_names([here, here])  # All on one host.
 
 
 def test_what_one_process_raises_all_raise(monkeypatch):
     service = Service()
-    monkeypatch.setattr(cluster, "count", lambda: 2)
+    monkeypatch.setattr(cluster, "process_count", lambda: 2)
     monkeypatch.setattr(
         cluster, "get_distributed_state", lambda: types.SimpleNamespace(client=service)
     )
 
     def this_is(process):
-        monkeypatch.setattr(cluster, "index", lambda: process)
-        monkeypatch.setattr(cluster, "_uses", Counter())
+        monkeypatch.setattr(cluster, "process_index", lambda: process)
+        monkeypatch.setattr(cluster, "_rounds", Counter())
 
     this_is(1)
-    with pytest.raises(DataError, match="^a bad file$"), cluster.together("data"):
+    with pytest.raises(DataError, match="^a bad file$"), cluster.fail_together("data"):
         raise DataError("a bad file")
     this_is(0)
     for other in ("data", "something else"):  # Wherever this one waits for it.
-        with pytest.raises(DataError, match="Process 1: a bad file"), cluster.together(other):
+        with pytest.raises(DataError, match="Process 1: a bad file"), cluster.fail_together(other):
             pass
         assert f"{cluster.FAILURES}/0" not in service.said  # It is not this one's.
     service.said = {"gan/data/1/1": ""}
     this_is(0)
-    with cluster.together("data"):
+    with cluster.fail_together("data"):
         done = True
     assert done
 
 
 def test_alone_there_is_nothing_to_agree_on():
-    assert cluster.gather("x", "text") == ["text"]
-    assert cluster.first()
-    assert cluster.name() == ""
-    assert not cluster.preempted(1)
-    cluster.leave(70)
-    with pytest.raises(DataError), cluster.together("data"):
+    assert cluster.gather_texts("x", "text") == ["text"]
+    assert cluster.is_first()
+    assert cluster.process_name() == ""
+    assert not cluster.is_preempted(1)
+    cluster.end_process(70)
+    with pytest.raises(DataError), cluster.fail_together("data"):
         raise DataError("bad")
 
 
@@ -254,7 +241,7 @@ def test_reading_ends_before_waiting_for_others_does(watched):
             yield step, jax.numpy.zeros(3)
 
     limits = []
-    for step, _ in dog.calls(batches()):
+    for step, _ in dog.watch_calls(batches()):
         limits.append(dog._expected.limit)
         if step == 2:
             with dog.during("saving", "save"):
@@ -269,21 +256,21 @@ def test_a_call_may_take_as_long_as_all_from_log_to_log(watched, monkeypatch):
     dog, _, _ = watched
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    dog.synced()
+    dog.note_sync()
     dog._calls = 10
     now[0] += 500
-    dog.synced()
+    dog.note_sync()
     assert dog._patience() == 3 * 500
     dog._calls = 10
     now[0] += 1
-    dog.synced()
+    dog.note_sync()
     assert dog._patience() == 10
 
 
 def test_others_wait_longer_for_what_the_first_does_alone(watched, monkeypatch):
     dog, _, _ = watched
     for first, limit in ((True, 50), (False, 150)):
-        monkeypatch.setattr(cluster, "first", lambda first=first: first)
+        monkeypatch.setattr(cluster, "is_first", lambda first=first: first)
         with dog.during("saving", "save"):
             assert dog._expected.limit == limit
 

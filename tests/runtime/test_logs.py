@@ -7,7 +7,7 @@ import resource
 import pytest
 
 from gan.runtime import logs
-from gan.runtime.logs import Board, MetricsWriter, log, read_rows, to_file
+from gan.runtime.logs import EventWriter, MetricsWriter, log, log_to_file, read_rows
 
 
 @contextlib.contextmanager
@@ -22,24 +22,24 @@ def full_disk():
 
 
 def test_rows_wait_in_memory_for_a_disk_that_is_full(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(logs, "tensorboard_is_there", lambda: False)
+    monkeypatch.setattr(logs, "tensorboard_is_installed", lambda: False)
     stack = contextlib.ExitStack()
     writer = stack.enter_context(MetricsWriter(tmp_path, 0))
     with full_disk():
         for step in range(1, 1001):
-            writer.scalars(step, {"g_loss": step / 7})
+            writer.write_row(step, {"g_loss": step / 7})
     assert "metrics.jsonl cannot be written (File too large)" in caplog.text
     assert len(read_rows(tmp_path / "metrics.jsonl")) < 10
-    writer.scalars(1001, {"g_loss": 0.0})
+    writer.write_row(1001, {"g_loss": 0.0})
     assert [row["step"] for row in read_rows(tmp_path / "metrics.jsonl")] == [*range(1, 1002)]
     with full_disk():
-        writer.scalars(1002, {"g_loss": 0.0})
+        writer.write_row(1002, {"g_loss": 0.0})
         stack.close()  # Fails as well, which it says.
 
 
 def test_the_log_file_is_silent_where_the_disk_is_full(tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(log, "handlers", [])  # The terminal is a file here, and full as well.
-    with to_file(tmp_path / "log.txt"), full_disk():
+    with log_to_file(tmp_path / "log.txt"), full_disk():
         log.error("x" * 1000)
     assert "Traceback" not in capfd.readouterr().err
 
@@ -53,8 +53,8 @@ def test_events_end_where_the_disk_is_full(tmp_path, monkeypatch, caplog, text):
             calls.append(arguments)
             raise RuntimeError(f"tensorflow: {text}")
 
-    monkeypatch.setattr(logs, "summary_writer", lambda workdir: Writer())
-    board = Board(tmp_path)
+    monkeypatch.setattr(logs, "open_summary_writer", lambda workdir: Writer())
+    board = EventWriter(tmp_path)
     for step in range(5):
         board.write("write_scalars", step, {})
     board.close()
@@ -64,8 +64,8 @@ def test_events_end_where_the_disk_is_full(tmp_path, monkeypatch, caplog, text):
 
 
 def test_other_errors_of_events_are_raised(tmp_path, monkeypatch):
-    monkeypatch.setattr(logs, "summary_writer", lambda workdir: None)
-    board = Board(tmp_path)
+    monkeypatch.setattr(logs, "open_summary_writer", lambda workdir: None)
+    board = EventWriter(tmp_path)
     board.write("write_scalars", 1, {})
     with pytest.raises(AttributeError):
         board.close()

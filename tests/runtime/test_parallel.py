@@ -21,7 +21,7 @@ def test_processes_feed_all_rows_once(monkeypatch):
     rows = []
     for process in range(4):
         monkeypatch.setattr(jax, "process_index", lambda process=process: process)
-        rows += list(range(12))[parallel.rows(12)]
+        rows += list(range(12))[parallel.local_rows(12)]
     assert rows == list(range(12))
 
 
@@ -29,7 +29,7 @@ def test_processes_feed_all_rows_once(monkeypatch):
 def test_a_batch_is_split_over_the_devices_in_order(mode):
     parallel = Parallel.create(mode)
     batch = np.arange(8 * 3).reshape(8, 3)
-    put = parallel.put(batch)
+    put = parallel.put_batch(batch)
     assert len(put.sharding.device_set) == jax.device_count() == 4
     np.testing.assert_array_equal(np.asarray(put).reshape(8, 3), batch)
 

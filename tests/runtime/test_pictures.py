@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from gan.model.step import to_float
-from gan.runtime.pictures import grid, resize, to_uint8, write_png
+from gan.runtime.pictures import make_grid, resize_picture, to_uint8, write_png
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 255, (5, 12, 10, 3), dtype=np.uint8)  # No pure white: that is padding.
@@ -27,7 +27,7 @@ def test_what_is_not_a_colour_becomes_the_nearest_one():
 
 @pytest.mark.parametrize("columns", [1, 2, 3, 5, 7])
 def test_images_lie_row_by_row_and_the_rest_is_white(columns):
-    sheet = grid(IMAGES, columns)
+    sheet = make_grid(IMAGES, columns)
     rows = -(-5 // columns)
     assert sheet.shape == (12 * rows, 10 * columns, 3)
     for place in range(rows * columns):
@@ -38,9 +38,9 @@ def test_images_lie_row_by_row_and_the_rest_is_white(columns):
 
 
 def test_labels_widen_the_sheet_on_its_left_only():
-    plain = grid(IMAGES, 2)
+    plain = make_grid(IMAGES, 2)
     for labels in (["a", "b", "c"], ["Smiling", "Wearing_Necklace", "Male"]):
-        labelled = grid(IMAGES, 2, labels)
+        labelled = make_grid(IMAGES, 2, labels)
         assert labelled.shape[0] == plain.shape[0]
         assert labelled.shape[1] > plain.shape[1]
         np.testing.assert_array_equal(labelled[:, -plain.shape[1] :], plain)
@@ -48,7 +48,7 @@ def test_labels_widen_the_sheet_on_its_left_only():
 
 def test_a_label_stands_beside_its_row_and_whole():
     def ink(labels):
-        return grid(IMAGES, 2, labels)[:, : -2 * IMAGES.shape[2]].min(axis=-1) < 255
+        return make_grid(IMAGES, 2, labels)[:, : -2 * IMAGES.shape[2]].min(axis=-1) < 255
 
     for row in range(3):
         dark = ink(["Wearing_Necklace" if i == row else "" for i in range(3)])
@@ -60,8 +60,10 @@ def test_a_label_stands_beside_its_row_and_whole():
 def test_resize_keeps_flat_colours_and_what_already_fits():
     flat = np.full((20, 20, 3), (10, 120, 250), np.uint8)
     for size in (7, 20, 33):
-        np.testing.assert_array_equal(resize(flat, size), np.full((size, size, 3), flat[0, 0]))
-    np.testing.assert_array_equal(resize(IMAGES[0, :10], 10), IMAGES[0, :10])
+        np.testing.assert_array_equal(
+            resize_picture(flat, size), np.full((size, size, 3), flat[0, 0])
+        )
+    np.testing.assert_array_equal(resize_picture(IMAGES[0, :10], 10), IMAGES[0, :10])
 
 
 def test_png_comes_back_and_nothing_else_stays(tmp_path):

@@ -34,6 +34,7 @@ from gan.workdir.checkpoints import Checkpoints
 
 HAVE_GCS = all(map(importlib.util.find_spec, ("gcsfs", "gcp_storage_emulator")))
 HAVE_S3 = all(map(importlib.util.find_spec, ("s3fs", "moto")))
+CONFIG = f"--config={Path(tiny.__file__)}"
 RUN = f"gs://{NAME}/runs/a"
 
 
@@ -78,29 +79,32 @@ def test_what_is_read_from_disks_only_is_refused_elsewhere(run, tmp_path, option
 
 
 def test_a_path_on_a_disk_is_made_absolute():
-    assert storage.path("~/runs", "--x") == Path("~/runs").expanduser()
-    assert storage.path("runs", "--x") == Path.cwd() / "runs"
-    assert not storage.is_remote(storage.path("runs", "--x"))
+    assert storage.parse_path("~/runs", "--x") == Path("~/runs").expanduser()
+    assert storage.parse_path("runs", "--x") == Path.cwd() / "runs"
+    assert not storage.is_remote(storage.parse_path("runs", "--x"))
 
 
 def test_patterns_on_a_disk(tmp_path):
     for name in ("b", "a", "other"):
         (tmp_path / "runs" / name).mkdir(parents=True)
-    assert storage.matches(tmp_path / "r*" / "[ab]") == [tmp_path / "runs/a", tmp_path / "runs/b"]
+    assert storage.find_matches(tmp_path / "r*" / "[ab]") == [
+        tmp_path / "runs/a",
+        tmp_path / "runs/b",
+    ]
 
 
 def test_a_file_is_written_whole_or_not(tmp_path, monkeypatch):
     path = tmp_path / "deep" / "file"
-    storage.write(path, b"old")
+    storage.write_file(path, b"old")
     monkeypatch.setattr(os, "fsync", lambda file: (_ for _ in ()).throw(OSError("full")))
     with pytest.raises(OSError, match="full"):
-        storage.write(path, b"new")
+        storage.write_file(path, b"new")
     assert path.read_bytes() == b"old"
 
 
 def test_lines_go_on_where_they_ended(tmp_path):
     for text in ("one", "two"):
-        lines = storage.lines(tmp_path / "log.txt")
+        lines = storage.open_lines(tmp_path / "log.txt")
         lines.add(text)
         assert (tmp_path / "log.txt").read_text().endswith(f"{text}\n")
         lines.close()
@@ -110,7 +114,7 @@ def test_lines_go_on_where_they_ended(tmp_path):
 def test_lines_in_a_bucket_are_there_when_flushed_and_closed(remote):
     path = remote / "log.txt"
     path.write_text("before\n")
-    lines = storage.lines(path)
+    lines = storage.open_lines(path)
     lines.add("one")
     assert path.read_text() == "before\n"
     lines.flush()
@@ -122,15 +126,15 @@ def test_lines_in_a_bucket_are_there_when_flushed_and_closed(remote):
 
 def test_lines_in_a_bucket_come_by_themselves_and_survive_its_failures(remote, monkeypatch):
     monkeypatch.setattr(storage, "REWRITE", 0.01)
-    write, failures = storage.write, iter([OSError("away")])
+    write, failures = storage.write_file, iter([OSError("away")])
 
     def write_later(path, data):
         for error in failures:
             raise error
         write(path, data)
 
-    monkeypatch.setattr(storage, "write", write_later)
-    lines = storage.lines(remote / "log.txt")
+    monkeypatch.setattr(storage, "write_file", write_later)
+    lines = storage.open_lines(remote / "log.txt")
     lines.add("one")
     while not (remote / "log.txt").exists():
         time.sleep(0.01)
@@ -140,7 +144,7 @@ def test_lines_in_a_bucket_come_by_themselves_and_survive_its_failures(remote, m
 
 def test_files_of_who_knows_only_disks_come_to_the_bucket(remote, tmp_path):
     for folder in (remote, tmp_path):
-        with storage.shipped(folder) as local:
+        with storage.staging_folder(folder) as local:
             (local / "deep").mkdir()
             (local / "deep" / "events").write_bytes(b"some")
         assert (folder / "deep" / "events").read_bytes() == b"some"
@@ -148,10 +152,10 @@ def test_files_of_who_knows_only_disks_come_to_the_bucket(remote, tmp_path):
 
 def test_rows_are_in_the_bucket_before_the_checkpoint(remote):
     with logs.MetricsWriter(remote, 0) as writer:
-        writer.scalars(1, {"seconds": 1.0})
+        writer.write_row(1, {"seconds": 1.0})
         writer.flush()
         assert [row["step"] for row in logs.read_rows(remote / "metrics.jsonl")] == [1]
-        writer.scalars(2, {"seconds": 2.0})
+        writer.write_row(2, {"seconds": 2.0})
     assert [row["step"] for row in logs.read_rows(remote / "metrics.jsonl")] == [1, 2]
     with logs.MetricsWriter(remote, 1) as writer:  # Killed after the checkpoint of step 1.
         assert writer.seconds == 1.0
@@ -160,7 +164,7 @@ def test_rows_are_in_the_bucket_before_the_checkpoint(remote):
 
 def test_a_bucket_has_no_locks_and_that_is_said_with_who_was_there(remote, monkeypatch, caplog):
     monkeypatch.setattr(logs.log, "propagate", True)
-    storage.write(remote / ".lock", b"process 1 on elsewhere")
+    storage.write_file(remote / ".lock", b"process 1 on elsewhere")
     for _ in range(2):
         with folder_module.lock_workdir(remote):
             assert f"process {os.getpid()}" in (remote / ".lock").read_text()
@@ -189,7 +193,7 @@ def test_a_bucket_that_says_no_is_the_users_to_mend(remote, monkeypatch, error, 
     monkeypatch.setattr(MemoryFileSystem, "info", fail)
     monkeypatch.setattr(MemoryFileSystem, "exists", fail)
     with pytest.raises(said, match=str(error)):
-        storage.reach(remote, "--workdir")
+        storage.check_reachable(remote, "--workdir")
     with pytest.raises(said, match=str(error)), folder_module.lock_workdir(remote):
         pass
 
@@ -201,8 +205,8 @@ def test_a_bucket_that_fails_ends_tensorboards_events_and_nothing_else(remote, m
         calls.append(folder)
         raise RuntimeError("503 try again")
 
-    monkeypatch.setattr(logs, "summary_writer", fail)
-    board = logs.Board(remote)
+    monkeypatch.setattr(logs, "open_summary_writer", fail)
+    board = logs.EventWriter(remote)
     for step in range(3):
         board.write("write_scalars", step, {})
     board.close()
@@ -222,7 +226,7 @@ def test_a_bucket_that_fails_is_a_checkpoint_that_is_not_saved(remote, monkeypat
         patch.setattr(MemoryFileSystem, "pipe_file", fail)
         patch.setattr(MemoryFileSystem, "_open", fail)
         with pytest.raises(OSError, match="503 try again"):
-            storage.write(remote / "rows", b"1")
+            storage.write_file(remote / "rows", b"1")
 
 
 def no_locks(monkeypatch, number):
@@ -308,7 +312,7 @@ def test_a_copy_is_equal_and_made_once(home, tmp_path, monkeypatch):
     copies.download_store(home, tmp_path / "copy")
     for file in copies.ALL:
         assert (tmp_path / "copy" / file).read_bytes() == (home / file).read_bytes()
-    monkeypatch.setattr(storage, "copy", None)
+    monkeypatch.setattr(storage, "copy_file", None)
     copies.download_store(home, tmp_path / "copy")
 
 
@@ -328,7 +332,7 @@ def test_what_ends_a_copy_leaves_none(home, tmp_path, monkeypatch, error):
             raise error
         shutil.copy(source, target)
 
-    monkeypatch.setattr(storage, "copy", copy)
+    monkeypatch.setattr(storage, "copy_file", copy)
     with pytest.raises((KeyboardInterrupt, DataError)):
         copies.download_store(home, tmp_path / "copy")
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
@@ -370,7 +374,7 @@ def test_with_a_local_dir_the_copies_are_read(faces_cache, tmp_path):
 
 
 def test_data_in_a_bucket_is_prepared_once_and_copied_to_each_host(remote, tmp_path, monkeypatch):
-    monkeypatch.setattr(storage, "path", lambda text, option: epath.Path(text))
+    monkeypatch.setattr(storage, "parse_path", lambda text, option: epath.Path(text))
     data = dataclasses.replace(tiny.get_config().data, cache_dir=str(remote))
     here, there = (dataclasses.replace(data, local_dir=str(tmp_path / x)) for x in ("a", "b"))
     made = prepare(here)
@@ -389,14 +393,14 @@ def test_half_an_upload_is_no_store(remote, home, monkeypatch):
 
     copies.upload_store(home, remote)
     assert copies.is_whole_store(remote)
-    monkeypatch.setattr(storage, "copy", copy)
+    monkeypatch.setattr(storage, "copy_file", copy)
     with pytest.raises(KeyboardInterrupt):
         copies.upload_store(home, remote)
     assert not copies.is_whole_store(remote)
 
 
 def test_of_several_processes_the_first_prepares(tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster, "first", lambda: False)
+    monkeypatch.setattr(cluster, "is_first", lambda: False)
     monkeypatch.setattr(prepare_module, "prepare_splits", None)
     monkeypatch.setattr(copies, "SOON", 0.0)
     data = dataclasses.replace(
@@ -408,8 +412,8 @@ def test_of_several_processes_the_first_prepares(tmp_path, monkeypatch):
 
 def test_epath_does_not_import_tensorflow():
     code = (
-        "import sys; from gan import storage; from etils.epath import gpath;"
-        "gpath._is_tf_installed(); storage.path('runs', '').exists();"
+        "import sys; from gan.runtime import storage; from etils.epath import gpath;"
+        "gpath._is_tf_installed(); storage.parse_path('runs', '').exists();"
         "sys.exit(gpath._is_tf_installed() or 'tensorflow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -431,7 +435,7 @@ def job(tmp_path, run, data, *options):
 @pytest.mark.slow
 @pytest.mark.skipif(not HAVE_GCS, reason="needs gcsfs and gcp-storage-emulator")
 def test_a_run_in_a_bucket_is_the_run_on_a_disk(gcs, tmp_path):
-    folder = storage.path(RUN, "--workdir")
+    folder = storage.parse_path(RUN, "--workdir")
     data = f"gs://{NAME}/data"
     with job(tmp_path, folder, data, "--config.steps=2") as first:
         assert first.wait() == [0], first.text()
@@ -468,7 +472,7 @@ def test_a_run_in_a_bucket_is_drawn_from_scored_and_compared(gcs, tmp_path):
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    folder = storage.path(RUN, "--workdir").with_name("b")
+    folder = storage.parse_path(RUN, "--workdir").with_name("b")
     with job(tmp_path, folder, f"gs://{NAME}/data", "--config.steps=2") as training:
         assert training.wait() == [0], training.text()
     command(f"--workdir={folder}", "--mode=sample", "--seeds=0-3")
@@ -482,7 +486,7 @@ def test_a_run_in_a_bucket_is_drawn_from_scored_and_compared(gcs, tmp_path):
 @pytest.mark.series
 @pytest.mark.skipif(not HAVE_GCS, reason="needs gcsfs and gcp-storage-emulator")
 def test_killed_while_it_saves_to_a_bucket_it_goes_on_to_the_same_end(gcs, tmp_path):
-    folder, data = storage.path(RUN, "--workdir").with_name("c"), f"gs://{NAME}/data"
+    folder, data = storage.parse_path(RUN, "--workdir").with_name("c"), f"gs://{NAME}/data"
     often = ("--config.steps=12", "--config.checkpoint_every=1", "--config.sample_every=100")
     for step in (2, 5, 9):
         with job(tmp_path, folder, data, *often) as killed:

@@ -57,8 +57,8 @@ class Two:
 @pytest.fixture
 def two(monkeypatch):
     two = Two()
-    monkeypatch.setattr(cluster, "first", lambda: two.rank == 0)
-    monkeypatch.setattr(cluster, "gather", two.gather)
+    monkeypatch.setattr(cluster, "is_first", lambda: two.rank == 0)
+    monkeypatch.setattr(cluster, "gather_texts", two.gather)
     return two
 
 

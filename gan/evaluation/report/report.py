@@ -42,7 +42,7 @@ def write_report(folder: Path, protocol_id: str | None = None) -> Path:
     Raises ConfigError for a protocol by which nothing was scored.
     """
     path = folder / "report.html"
-    storage.write(path, compose_report(folder, protocol_id).encode())
+    storage.write_file(path, compose_report(folder, protocol_id).encode())
     return path
 
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from gan.data.batch import Batch
 from gan.data.feed import example_indices
 from gan.errors import Diverged
-from gan.runtime.parallel import compile_once, compiler_options
+from gan.runtime.parallel import compile_for_one_call, compiler_options
 
 RECIPE = 1  # Raised whenever the same pictures would give another network.
 SEED = 0
@@ -138,7 +138,7 @@ def fit(images: UInt8[np.ndarray, "n h w 3"], attributes: UInt8[np.ndarray, "n a
 
     with jax.default_device(device):
         balance = jax.device_put(Balance.of(attributes), device)
-        state = jax.device_put(compile_once(start)(key), device)
+        state = jax.device_put(compile_for_one_call(start)(key), device)
         step = jax.jit(step, donate_argnums=0, compiler_options=compiler_options())
         ahead: collections.deque[Array] = collections.deque()
         bar = tqdm(total=steps * BATCH, desc="attributes", unit="img", leave=False, disable=None)
