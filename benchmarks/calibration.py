@@ -25,9 +25,9 @@ from benchmarks import turns
 from gan.data.prepare import prepare
 from gan.evaluation.job import Job, Options
 from gan.evaluation.report.report import write_report
-from gan.metrics.distances import spread
-from gan.metrics.reference_set import Reals
-from gan.metrics.scores import better
+from gan.metrics.distances import spread_rows
+from gan.metrics.reference_set import ReferenceSet
+from gan.metrics.scores import better_direction
 from gan.runtime import logs
 from gan.sampling.job import Run
 
@@ -39,13 +39,13 @@ Faulty = tuple[np.ndarray, np.ndarray]
 class Originals:
     """Real pictures with their labels, and ways to make them worse."""
 
-    def __init__(self, reals: Reals):
+    def __init__(self, reference: ReferenceSet):
         """As many as there are to compare with, and all others to fill up with."""
-        self.store, self.num = reals.stores[reals.other_split], reals.num
-        columns = [self.store.attribute_names.index(name) for name in reals.names]
+        self.store, self.num = reference.stores[reference.baseline_split], reference.num
+        columns = [self.store.attribute_names.index(name) for name in reference.names]
         self.attributes = np.asarray(self.store.attributes[:, columns])
-        self.rows = spread(len(self.store.images), self.num)
-        self.modes = [reals.names.index(name) for name in MODES if name in reals.names]
+        self.rows = spread_rows(len(self.store.images), self.num)
+        self.modes = [reference.names.index(name) for name in MODES if name in reference.names]
 
     def take(self, rows: np.ndarray) -> Faulty:
         """Pictures and their labels."""
@@ -110,15 +110,15 @@ def through_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
     return np.asarray(Image.open(file))
 
 
-def measure(reals: Reals) -> dict[str, dict]:
+def measure(reference: ReferenceSet) -> dict[str, dict]:
     """For each fault its strengths, and at each of these every score that is meant to see it."""
-    originals = Originals(reals)
+    originals = Originals(reference)
     found: dict[str, dict] = {}
     for name, (fault, strengths) in FAULTS.items():
         seen = LABELS if name == "shuffled_labels" else PICTURES
         rows = []
         for strength in strengths:
-            scores = reals.scores(reals.see(*fault(originals, strength)))
+            scores = reference.score(reference.extract(*fault(originals, strength)))
             rows.append({k.partition("@")[0]: v for k, v in scores.items() if base(k) in seen})
             print(name, strength, {k: round(v, 3) for k, v in rows[-1].items()}, flush=True)
         found[name] = {"strengths": strengths, "scores": {k: [r[k] for r in rows] for k in rows[0]}}
@@ -132,7 +132,7 @@ def base(name: str) -> str:
 
 def monotone(name: str, values: list[float]) -> bool:
     """Whether each step is for the worse."""
-    return bool((np.diff(values) * (1 if better(name) == "lower" else -1) > 0).all())
+    return bool((np.diff(values) * (1 if better_direction(name) == "lower" else -1) > 0).all())
 
 
 def report(found: dict[str, dict]) -> str:
@@ -182,7 +182,9 @@ def main() -> None:
     logs.log_to_terminal()
     run = Run.open(options.workdir)
     job = Job(Options(split=options.split, num_images=options.num_images))
-    found = measure(job.reals(prepare(run.config.data), options.num_images, run.table.names))
+    found = measure(
+        job.reference_set(prepare(run.config.data), options.num_images, run.table.names)
+    )
     print(report(found))
     folder = options.workdir / "evaluation"
     folder.mkdir(exist_ok=True)

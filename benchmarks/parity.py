@@ -34,7 +34,7 @@ from gan.metrics.distances import (
     kernel_distance,
     sliced_wasserstein_features,
 )
-from gan.metrics.extractors.inception import RESIZES, extract
+from gan.metrics.extractors.inception import RESIZES, extract_features
 from gan.metrics.extractors.inception_weights import read_weights, torch_shapes
 from gan.metrics.neighbours import neighbour_scores
 from gan.runtime.pictures import to_uint8, write_png
@@ -151,8 +151,10 @@ def same_folders(weights: Path, folders: tuple[Path, Path]) -> tuple[list[Row], 
     """A row for each peer and what it is told; our features of the folders, too."""
     variables = read_weights(weights).variables
     pictures = [peers.read_pngs(folder) for folder in folders]
-    ours = {resize: [extract(variables, x, resize) for x in pictures] for resize in RESIZES}
-    pools = {resize: tuple(x.pool for x in found) for resize, found in ours.items()}
+    ours = {
+        resize: [extract_features(variables, x, resize) for x in pictures] for resize in RESIZES
+    }
+    pools = {resize: tuple(x.features for x in found) for resize, found in ours.items()}
     rows, num = [], len(pictures[0])
     for package, told, resize, look in peers.LOOKS:
         theirs = [look(weights, folder) for folder in folders]

@@ -9,7 +9,7 @@ from gan.evaluation import score_rows
 from gan.evaluation.formats import field_name, format_baseline, format_score
 from gan.evaluation.score_rows import Row, score_deviation, score_mean, short_name
 from gan.evaluation.tables import WIDTH, align_columns, shorten
-from gan.metrics.scores import better, find
+from gan.metrics.scores import better_direction, find_score
 from gan.runtime.storage import Path
 
 NAME = 36  # Letters of a run's folder.
@@ -27,7 +27,7 @@ def compare_runs(folders: Sequence[Path], score: str | None = None) -> str:
     """
     groups, unscored = read_runs(folders)
     if score is not None and groups:
-        find(score, dict.fromkeys(name for runs in groups.values() for name in _names(runs)))
+        find_score(score, dict.fromkeys(name for runs in groups.values() for name in _names(runs)))
     parts = [_tell_differences(groups)] if len(groups) > 1 else []
     parts += [_lay_out_ranking(protocol, runs, score) for protocol, runs in groups.items()]
     parts += [
@@ -85,7 +85,7 @@ def _lay_out_ranking(protocol: str, runs: RunRows, wanted: str | None) -> str:
     best = {folder: score_rows.find_best_row(rows, name) for folder, rows in runs.items()}
     ranked = _rank_runs(best, name)
     lines = [
-        f"{about}; by {name}, {better(name)} is better.",
+        f"{about}; by {name}, {better_direction(name)} is better.",
         *align_columns(_ranking_cells(ranked, name, _names(runs)), left=2),
         *(f"{_end_of(folder)}: no {name} there." for folder, row in best.items() if row is None),
     ]
@@ -106,7 +106,7 @@ class _RankedRun(NamedTuple):
 
 
 def _rank_runs(best: Mapping[Path, Row | None], name: str) -> list[_RankedRun]:
-    sign = 1 if better(name) == "lower" else -1
+    sign = 1 if better_direction(name) == "lower" else -1
     having = [(folder, row) for folder, row in best.items() if row]
     having.sort(key=lambda item: sign * score_mean(item[1], name))
     places = rank_rows([row for _, row in having], name)

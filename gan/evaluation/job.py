@@ -6,7 +6,6 @@ stopped ends with the file of one that was not.
 
 import contextlib
 import dataclasses
-import functools
 import hashlib
 import io
 import time
@@ -31,10 +30,10 @@ from gan.evaluation.score_checkpoint import (
     nearest_pairs,
     protocol,
 )
-from gan.metrics.extractors.attribute_classifier import attribute_network
-from gan.metrics.extractors.extractor import Extractor, by_attributes, by_inception
-from gan.metrics.reference_set import Reals
-from gan.metrics.scores import better, find
+from gan.metrics.extractors.extractor import Extractor, ExtractorInputs
+from gan.metrics.extractors.registry import make_extractors
+from gan.metrics.reference_set import ReferenceSet
+from gan.metrics.scores import better_direction, find_score
 from gan.runtime import storage
 from gan.runtime.logs import EventWriter, log, read_rows, tensorboard_is_installed
 from gan.runtime.pictures import make_grid, write_png
@@ -52,7 +51,7 @@ SHOWN = 64  # Pictures of a folder, in the report.
 class Options:
     """What the command line chooses. Raises ConfigError for what cannot be."""
 
-    split: str = "validation"  # The reals that are compared with, and whose attributes are asked.
+    split: str = "validation"  # Whose pictures are compared with, and whose attributes asked for.
     num_images: int | None = None  # Of either kind; None: as the run's configuration says.
     seeds: Sequence[int] = (0, 1, 2)  # Each another set of generated pictures.
     inception: Path | None = None  # Weights; without them nothing is called FID.
@@ -63,7 +62,7 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.best:
-            better(self.best)
+            better_direction(self.best)
         if len(set(self.seeds)) < len(self.seeds):
             raise ConfigError(f"--seeds={[*self.seeds]}: one is there twice, which is no evidence.")
 
@@ -119,12 +118,12 @@ def evaluate_pictures(pictures: Path, config: Config, folder: Path, options: Opt
         num = min(options.num_images or config.eval_images, len(given.images))
         stores = prepare(config.data)
         names = [name for name in stores["train"].attribute_names if name in given.names]
-        reals = Job(options).reals(stores, num, tuple(names))
-        sets = min(len(options.seeds), len(given.images) // reals.num)
-        row, last = judge(reals, parts(given, names, reals.num, sets))
+        reference = Job(options).reference_set(stores, num, tuple(names))
+        sets = min(len(options.seeds), len(given.images) // reference.num)
+        row, last = judge(reference, parts(given, names, reference.num, sets))
         shown = {"samples.png": make_grid(last.images[:SHOWN], 8)}
-        if reals.by_attributes:
-            shown["nearest.png"] = nearest_pairs(reals, last)
+        if reference.classifier:
+            shown["nearest.png"] = nearest_pairs(reference, last)
         stamp = {
             "pictures": pictures.name,
             "digest": digest,
@@ -132,7 +131,7 @@ def evaluate_pictures(pictures: Path, config: Config, folder: Path, options: Opt
             "labels": "given with the pictures" if names else "none",
             "sets": sets,
         }
-        row = {"step": 0} | row | {"generated": stamp, "protocol": protocol(reals)}
+        row = {"step": 0} | row | {"generated": stamp, "protocol": protocol(reference)}
         show(score_rows.pictures_folder(folder, row["protocol"]["id"], 0), shown)
         rows = score_rows.replace_row(kept, row)
         write_rows(path, rows)
@@ -155,7 +154,8 @@ class Job:
         """Nothing is read yet."""
         self.options = options
         self._stores: dict[str, dict[str, Store]] = {}  # By the data's configuration.
-        self._reals: dict[tuple, Reals] = {}
+        self._extractors: dict[Path, tuple[Extractor, ...]] = {}  # By the prepared data's folder.
+        self._references: dict[tuple, ReferenceSet] = {}
         self._bad: dict[tuple[Path, int], DataError] = {}  # Checkpoints that cannot be read.
         self._told: set[Path] = set()  # That they are waited for.
         self._concluded: set[Path] = set()
@@ -187,13 +187,13 @@ class Job:
         self, folder: Path, run: Run, checkpoints: Checkpoints, steps: Sequence[int]
     ) -> None:
         """Each of the steps that has no row of this protocol and these seeds."""
-        reals = self._reals_of(run, folder)
-        path, stamp = folder / "scores.jsonl", protocol(reals)
+        reference = self._reference_of(run, folder)
+        path, stamp = folder / "scores.jsonl", protocol(reference)
         rows, seeds = read_rows(path), [*self.options.seeds]
-        if (max(seeds) + 1) * reals.num > MAX_SEED:
+        if (max(seeds) + 1) * reference.num > MAX_SEED:
             raise ConfigError(
-                f"--seeds={max(seeds)}: at most {MAX_SEED // reals.num - 1:,}, as each stands for "
-                f"{reals.num:,} latents."
+                f"--seeds={max(seeds)}: at most {MAX_SEED // reference.num - 1:,}, as each stands "
+                f"for {reference.num:,} latents."
             )
         scored = {
             row["step"]
@@ -220,7 +220,9 @@ class Job:
                             log.warning("%s Not scored.", error)
                         self._bad[folder, step] = error  # Or deleted by the training meanwhile.
                         continue
-                    row, shown = judge_checkpoint(reals, Drawn(run, sampler, params, reals, seeds))
+                    row, shown = judge_checkpoint(
+                        reference, Drawn(run, sampler, params, reference, seeds)
+                    )
                     where = score_rows.pictures_folder(folder, stamp["id"], step)
                     show(where, shown | {"samples.png": sheet(params)})
                     row = {"step": step} | row
@@ -252,7 +254,7 @@ class Job:
         if self.options.split != "test" and not self.options.step:
             choose(folder, rows, protocol_id, self.options.best, checkpoints.steps())
 
-    def _reals_of(self, run: Run, folder: Path) -> Reals:
+    def _reference_of(self, run: Run, folder: Path) -> ReferenceSet:
         key = repr(run.config.data)
         if key not in self._stores:
             self._stores[key] = prepare(run.config.data)
@@ -263,35 +265,30 @@ class Job:
                 "its scores would not compare. Bring the old files back."
             )
         num = self.options.num_images or run.config.eval_images
-        return self.reals(stores, num, run.table.names)
+        return self.reference_set(stores, num, run.table.names)
 
-    def reals(self, stores: Mapping[str, Store], num: int, names: tuple[str, ...]) -> Reals:
+    def reference_set(
+        self, stores: Mapping[str, Store], num: int, names: tuple[str, ...]
+    ) -> ReferenceSet:
         """Those of one data set, the same ones for all runs on it."""
         key = (stores["train"].path, stores["train"].digest, num, names)
-        if key not in self._reals:
-            self._reals[key] = Reals(
+        if key not in self._references:
+            self._references[key] = ReferenceSet(
                 stores=stores,
                 split=self.options.split,
                 num=num,
                 names=names,
-                by_attributes=self._attribute_extractor(stores["train"].path.parent),
-                inception=self._inception,
+                extractors=self._extractors_of(stores["train"].path.parent),
             )
-        return self._reals[key]
+        return self._references[key]
 
-    @functools.cached_property
-    def _inception(self) -> Extractor | None:
-        path = self.options.inception
-        return by_inception(path, self.options.resize) if path else None
-
-    def _attribute_extractor(self, where: Path) -> tuple[Extractor, tuple[str, ...]] | None:
-        """Trained on all attributes of the data set, whichever of them a run has learnt."""
-        train, held_out = (open_store(where / split) for split in ("train", "validation"))
-        if not any(0 < share < 1 for share in train.attributes.mean(axis=0)):
-            log.info("This data set has no attributes: no network can learn to look at it.")
-            return None
-        network = attribute_network(train, held_out)
-        return by_attributes(network), network.names
+    def _extractors_of(self, where: Path) -> tuple[Extractor, ...]:
+        """The extractors of the data set prepared in the folder `where`, made once."""
+        if where not in self._extractors:
+            splits = (open_store(where / split) for split in ("train", "validation"))
+            inputs = ExtractorInputs(*splits, self.options.inception, self.options.resize)
+            self._extractors[where] = make_extractors(inputs)
+        return self._extractors[where]
 
 
 @contextlib.contextmanager
@@ -319,7 +316,7 @@ def choose(
     rows = [row for row in score_rows.group_by_protocol(rows)[protocol_id] if row["step"] in steps]
     known = score_rows.scores_with_numbers(rows)
     before = read_best(folder)
-    name = find(wish, known) if wish else score_rows.pick_score(before.score or "", known)
+    name = find_score(wish, known) if wish else score_rows.pick_score(before.score or "", known)
     name = name or score_rows.default_score_name(rows)
     if row := score_rows.find_best_row(rows, name):
         value = score_rows.score_mean(row, name)

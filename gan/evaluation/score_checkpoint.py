@@ -15,9 +15,9 @@ from jaxtyping import UInt8
 from gan import __version__
 from gan.data.faces import dataset
 from gan.metrics import conditional, rendered
-from gan.metrics.distances import spread
-from gan.metrics.reference_set import Reals, Seen, number
-from gan.metrics.scores import Scores, named
+from gan.metrics.distances import spread_rows
+from gan.metrics.reference_set import PictureSet, ReferenceSet, finite_or_none
+from gan.metrics.scores import Scores, full_name
 from gan.model.state import Params
 from gan.runtime.pictures import make_grid
 from gan.sampling.job import Run
@@ -39,12 +39,17 @@ class Drawn:
     """What one checkpoint draws for the held-out pictures' attributes."""
 
     def __init__(
-        self, run: Run, sampler: Sampler, params: Params, reals: Reals, seeds: Sequence[int]
+        self,
+        run: Run,
+        sampler: Sampler,
+        params: Params,
+        reference: ReferenceSet,
+        seeds: Sequence[int],
     ):
         """`seeds` are evaluation seeds: each is another set of pictures, with other latents."""
         self._draw = functools.partial(sampler, params)
-        self._run, self._reals, self._seeds = run, reals, seeds
-        self._asked = reals.held_out.attributes
+        self._run, self._reference, self._seeds = run, reference, seeds
+        self._asked = reference.held_out.attributes
 
     @property
     def varying(self) -> list[int]:
@@ -53,7 +58,7 @@ class Drawn:
 
     def sets(self) -> Sets:
         """Pictures and what was asked of them, for each evaluation seed."""
-        num = self._reals.num
+        num = self._reference.num
         for seed in self._seeds:
             images = self._draw(range(seed * num, (seed + 1) * num), self._asked)
             yield images, self._asked if self._run.gan.conditional else None
@@ -61,7 +66,7 @@ class Drawn:
     def stamp(self) -> dict:
         """What is to be known of the pictures."""
         return {
-            "labels": f"rows of {self._reals.split}" if self._run.gan.conditional else "none",
+            "labels": f"rows of {self._reference.split}" if self._run.gan.conditional else "none",
             "weights": "moving average, half-life of "
             f"{self._run.config.average.half_life:,.0f} images",
             "seeds": [*self._seeds],
@@ -71,26 +76,30 @@ class Drawn:
         """Each attribute that varies asked for in another way, all else kept; their columns."""
         columns = self.varying
         num = min(len(self._asked), max(LEAST_SWAPS, SWAPS // len(columns)))
-        asked = self._asked[spread(len(self._asked), num)]
+        asked = self._asked[spread_rows(len(self._asked), num)]
         requests = np.tile(asked, (1 + len(columns), 1, 1))
         for variant, column in zip(requests[1:], columns, strict=True):
             variant[:, column] ^= 1
         seeds = np.tile(np.arange(len(asked)), len(requests))
         flat = requests.reshape(len(seeds), -1)
         logits = [
-            self._reals.logits(self._see(flat[i : i + AT_A_TIME], seeds[i : i + AT_A_TIME]))
+            self._reference.attribute_logits(
+                self._see(flat[i : i + AT_A_TIME], seeds[i : i + AT_A_TIME])
+            )
             for i in range(0, len(seeds), AT_A_TIME)
         ]
         before, *after = np.concatenate(logits)[:, columns].reshape(*requests.shape[:2], -1)
-        return conditional.swaps(before, np.stack(after), asked[:, columns]), columns
+        return conditional.compare_swaps(before, np.stack(after), asked[:, columns]), columns
 
     def truth(self) -> dict[str, tuple[float, float]]:
         """Of rendered faces, whose law is known: each score beside that of as many real ones."""
-        train, fresh = self._run.table.rows, fresh_faces(self._reals)
+        train, fresh = self._run.table.rows, fresh_faces(self._reference)
         fake = self._see(fresh.attributes, np.arange(len(fresh.images)))
-        decoded = [(self._reals.logits(x) > 0).astype(np.uint8) for x in (fake, fresh)]
-        joint = [rendered.joint_scores(x, law()) for x in decoded]
-        whole = [rendered.compositions(train, fresh.attributes, x) for x in decoded]
+        decoded = [
+            (self._reference.attribute_logits(x) > 0).astype(np.uint8) for x in (fake, fresh)
+        ]
+        joint = [rendered.score_joint(x, law()) for x in decoded]
+        whole = [rendered.score_compositions(train, fresh.attributes, x) for x in decoded]
         return {
             "joint": tuple(x.total_variation for x in joint),
             "contradictions": tuple(x.contradictions for x in joint),
@@ -98,89 +107,100 @@ class Drawn:
             "correct_unseen": tuple(x.unseen for x in whole),
         }
 
-    def _see(self, asked: Attributes, seeds: np.ndarray) -> Seen:
-        return self._reals.see(self._draw(seeds, asked), asked)
+    def _see(self, asked: Attributes, seeds: np.ndarray) -> PictureSet:
+        return self._reference.extract(self._draw(seeds, asked), asked)
 
 
-def judge(reals: Reals, sets: Sets) -> tuple[Row, Seen]:
+def judge(reference: ReferenceSet, sets: Sets) -> tuple[Row, PictureSet]:
     """The numbers of a row, over all sets of pictures; and the last set."""
     found: list[Scores] = []
-    fakes: list[Seen] = []
+    fakes: list[PictureSet] = []
     for images, attributes in sets:
-        seen = reals.see(images, attributes)
-        found.append(reals.scores(seen))
+        seen = reference.extract(images, attributes)
+        found.append(reference.score(seen))
         fakes = [*map(without_images, fakes), seen]
     scores = {
         name: {
-            "mean": number(np.mean([x[name] for x in found])),
-            "sd": number(np.std([x[name] for x in found], ddof=1)) if len(found) > 1 else None,
-            "floor": number(reals.floors.get(name, np.nan)),
+            "mean": finite_or_none(np.mean([x[name] for x in found])),
+            "sd": finite_or_none(np.std([x[name] for x in found], ddof=1))
+            if len(found) > 1
+            else None,
+            "floor": finite_or_none(reference.baseline.get(name, np.nan)),
         }
         for name in found[0]
     }
-    asked = fakes[-1].attributes is not None and reals.names and reals.by_attributes
-    return {"scores": scores, "attributes": reals.by_attribute(fakes) if asked else {}}, fakes[-1]
+    asked = fakes[-1].attributes is not None and reference.names and reference.classifier
+    return {
+        "scores": scores,
+        "attributes": reference.score_attributes(fakes) if asked else {},
+    }, fakes[-1]
 
 
-def judge_checkpoint(reals: Reals, drawn: Drawn) -> tuple[Row, dict[str, np.ndarray]]:
+def judge_checkpoint(reference: ReferenceSet, drawn: Drawn) -> tuple[Row, dict[str, np.ndarray]]:
     """A row without its step; and what is to be shown beside it, by the name of its file."""
-    row, last = judge(reals, drawn.sets())
-    shown = {"nearest.png": nearest_pairs(reals, last)} if reals.by_attributes else {}
+    row, last = judge(reference, drawn.sets())
+    shown = {"nearest.png": nearest_pairs(reference, last)} if reference.classifier else {}
     # Of classes, one asked for in another way is no class, or two.
-    if row["attributes"] and drawn.varying and not reals.has_classes:
+    if row["attributes"] and drawn.varying and not reference.has_classes:
         swaps, columns = drawn.swaps()
-        names = [reals.names[column] for column in columns]
+        names = [reference.names[column] for column in columns]
         for name, success in zip(names, swaps.success, strict=True):
-            row["attributes"][name]["swap"] = number(success)
-        matrix = np.full((len(reals.names),) * 2, np.nan)
+            row["attributes"][name]["swap"] = finite_or_none(success)
+        matrix = np.full((len(reference.names),) * 2, np.nan)
         matrix[np.ix_(columns, columns)] = swaps.moved
         shown["swap.npy"] = matrix
-        _add(row, reals, {"swap": (swaps.mean_success, np.nan), "leakage": (swaps.leakage, np.nan)})
-    if row["attributes"] and reals.drawn and reals.names == tuple(dataset.ATTRIBUTES):
-        _add(row, reals, drawn.truth())
-    return row | {"generated": drawn.stamp(), "protocol": protocol(reals)}, shown
+        _add(
+            row,
+            reference,
+            {"swap": (swaps.mean_success, np.nan), "leakage": (swaps.leakage, np.nan)},
+        )
+    if row["attributes"] and reference.is_rendered and reference.names == tuple(dataset.ATTRIBUTES):
+        _add(row, reference, drawn.truth())
+    return row | {"generated": drawn.stamp(), "protocol": protocol(reference)}, shown
 
 
-def protocol(reals: Reals) -> dict:
+def protocol(reference: ReferenceSet) -> dict:
     """All that numbers depend on besides the pictures they are of: unlike ones never compare."""
-    train, split = reals.stores["train"], reals.stores[reals.split]
+    train, split = reference.stores["train"], reference.stores[reference.split]
     # Where nothing is asked for, it does not matter how much could have been.
-    known = reals.by_attributes[1] if reals.by_attributes else train.attribute_names
-    some = reals.names and set(reals.names) != set(known)
-    attributes = hashlib.sha256(",".join(reals.names).encode()).hexdigest()[:8] if some else "all"
+    known = reference.classifier.attributes if reference.classifier else train.attribute_names
+    some = reference.names and set(reference.names) != set(known)
+    attributes = (
+        hashlib.sha256(",".join(reference.names).encode()).hexdigest()[:8] if some else "all"
+    )
     stamp = {
         "version": VERSION,
         "data": f"{train.source} {train.digest[:12]}",
-        "split": reals.split,
+        "split": reference.split,
         "reals": split.digest[:12],
-        "floors": reals.other_split,
-        "images": reals.num,
+        "floors": reference.baseline_split,
+        "images": reference.num,
         "image_size": train.image_size,
         "crop": train.crop,
         "resize": train.resize,
         "flips": "none",
         "attributes": attributes,
-        "extractors": {x.name: x.stamp for x in reals.extractors},
+        "extractors": {x.name: x.stamp for x in reference.extractors},
         "gan": __version__,
     }
     text = json.dumps(stamp, sort_keys=True).encode()
     return {"id": hashlib.sha256(text).hexdigest()[:8]} | stamp
 
 
-def nearest_pairs(reals: Reals, fake: Seen) -> UInt8[np.ndarray, "height width 3"]:
+def nearest_pairs(reference: ReferenceSet, fake: PictureSet) -> UInt8[np.ndarray, "height width 3"]:
     """The generated pictures nearest to the training set, each above its nearest one."""
-    near = reals.nearest(fake)
+    near = reference.find_nearest(fake)
     closest = np.argsort(near.distance, kind="stable")[:PAIRS]
     rows = []
     for some in (closest[i : i + COLUMNS] for i in range(0, len(closest), COLUMNS)):
-        pair = (fake.images[some], reals.stores["train"].images[near.index[some]])
+        pair = (fake.images[some], reference.stores["train"].images[near.index[some]])
         pad = [(0, COLUMNS - len(some)), (0, 0), (0, 0), (0, 0)]
         rows += [np.pad(x, pad, constant_values=255) for x in pair]
     labels = ["generated", "nearest in training"] * (len(rows) // 2)
     return make_grid(np.concatenate(rows), COLUMNS, labels)
 
 
-def without_images(seen: Seen) -> Seen:
+def without_images(seen: PictureSet) -> PictureSet:
     """To keep many: what was seen of them takes a fraction of their memory."""
     return seen._replace(images=np.empty((0, 1, 1, 3), np.uint8))
 
@@ -188,23 +208,27 @@ def without_images(seen: Seen) -> Seen:
 @functools.cache
 def law() -> UInt8[np.ndarray, "n 40"]:
     """The labels of so many rendered faces that they stand for all."""
-    return rendered.fresh_labels(LAW)
+    return rendered.draw_labels(LAW)
 
 
 @functools.cache
-def fresh_faces(reals: Reals) -> Seen:
+def fresh_faces(reference: ReferenceSet) -> PictureSet:
     """As many rendered faces of people that no split has."""
-    index = np.arange(reals.num) * dataset.IMAGES_PER_IDENTITY
+    index = np.arange(reference.num) * dataset.IMAGES_PER_IDENTITY
     padded = np.pad(index, (0, -len(index) % CHUNK), mode="edge")  # To compile once.
-    size = reals.stores["train"].image_size
+    size = reference.stores["train"].image_size
     drawn = [dataset.draw_faces(rendered.SEED, part, size) for part in padded.reshape(-1, CHUNK)]
     images = np.concatenate([np.asarray(face.image) for face in drawn])
     attributes = np.concatenate([np.asarray(face.attributes) for face in drawn])
-    return reals.see(images[: reals.num], attributes[: reals.num])
+    return reference.extract(images[: reference.num], attributes[: reference.num])
 
 
-def _add(row: Row, reals: Reals, scores: Mapping[str, tuple[float, float]]) -> None:
+def _add(row: Row, reference: ReferenceSet, scores: Mapping[str, tuple[float, float]]) -> None:
     """Scores of one set alone, with their floors."""
     for name, (value, floor) in scores.items():
-        whole = named(name, reals.by_attributes[0].name)
-        row["scores"][whole] = {"mean": number(value), "sd": None, "floor": number(floor)}
+        whole = full_name(name, reference.classifier.name)
+        row["scores"][whole] = {
+            "mean": finite_or_none(value),
+            "sd": None,
+            "floor": finite_or_none(floor),
+        }

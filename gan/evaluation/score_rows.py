@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from gan.metrics.scores import better
+from gan.metrics.scores import better_direction
 from gan.runtime.logs import read_rows
 from gan.runtime.storage import Path
 
@@ -128,7 +128,7 @@ def find_best_row(rows: Iterable[Row], name: str) -> Row | None:
     Raises ConfigError for a name that is no score.
     """
     having = [row for row in rows if score_mean(row, name) is not None]
-    sign = 1 if better(name) == "lower" else -1
+    sign = 1 if better_direction(name) == "lower" else -1
     return min(having, key=lambda row: (sign * score_mean(row, name), row["step"]), default=None)
 
 

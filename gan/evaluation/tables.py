@@ -12,7 +12,7 @@ from gan.evaluation.score_rows import (
     short_name,
     sort_worst_first,
 )
-from gan.metrics.scores import better
+from gan.metrics.scores import better_direction
 from gan.workdir.checkpoints import Best
 
 WIDTH = 100  # Letters of a line.
@@ -36,7 +36,7 @@ def _lay_out_protocol(rows: Sequence[Row], best: Best) -> str:
     best_step = best.step if best.protocol == protocol["id"] else None
     cells = [
         ["step", *map(short_name, columns)],
-        ["", *(f"({better(name)})" for name in columns)],
+        ["", *(f"({better_direction(name)})" for name in columns)],
     ]
     for row in rows:
         mark = "*" if row["step"] == best_step else ""

@@ -13,7 +13,7 @@ import numpy as np
 import scipy.special
 from jaxtyping import Bool, Float, Float64, Int, UInt8
 
-from gan.metrics.distances import Features, check, frechet_distance
+from gan.metrics.distances import Features, check_features, frechet_distance
 
 Logits = Float[np.ndarray, "_ _"]
 Attributes = UInt8[np.ndarray, "_ _"]  # 0 | 1
@@ -29,7 +29,7 @@ RANDOM_IN_CELEBA = ("High_Cheekbones", "Oval_Face", "Pointy_Nose")
 class Rates(NamedTuple):
     """Of each attribute, shares in [0, 1]; NaN where there was nothing to take a share of."""
 
-    true_positive: Float64[np.ndarray, " a"]  # Seen, of the faces to have it.
+    true_positive: Float64[np.ndarray, " a"]  # PictureSet, of the faces to have it.
     true_negative: Float64[np.ndarray, " a"]  # Not seen, of the faces to lack it.
     balanced_accuracy: Float64[np.ndarray, " a"]  # The mean of both.
     f1: Float64[np.ndarray, " a"]  # Harmonic mean of `true_positive` and `precision`.
@@ -37,12 +37,12 @@ class Rates(NamedTuple):
     positives: Int[np.ndarray, " a"]  # The number of faces to have it.
 
 
-def rates(logits: Logits, attributes: Attributes) -> Rates:
+def attribute_rates(logits: Logits, attributes: Attributes) -> Rates:
     """How well decisions [n a] agree with the attributes [n a] asked for (or, of reals, labelled).
 
     Raises ValueError for other shapes, attributes other than 0 and 1, NaN or infinity.
     """
-    check(1, logits=logits)
+    check_features(1, logits=logits)
     _check_attributes("attributes", attributes, logits.shape)
     asked, seen = attributes == 1, logits > 0
     hits = (asked & seen).sum(axis=0)
@@ -60,7 +60,9 @@ def rates(logits: Logits, attributes: Attributes) -> Rates:
     )
 
 
-def headline(generated: Rates, real: Rates, where: Bool[np.ndarray, " a"] | None = None) -> float:
+def accuracy_ratio(
+    generated: Rates, real: Rates, where: Bool[np.ndarray, " a"] | None = None
+) -> float:
     """Mean balanced accuracy on generated pictures, over that on real ones.
 
     Over the attributes that are `comparable` and, if given, in `where` (as of one tier). 1 is as
@@ -80,7 +82,7 @@ def control(generated: Rates, real: Rates, where: Bool[np.ndarray, " a"] | None 
     return _compare(generated, real, where, CHANCE)
 
 
-def comparable(generated: Rates, real: Rates) -> Bool[np.ndarray, " a"]:
+def comparable_attributes(generated: Rates, real: Rates) -> Bool[np.ndarray, " a"]:
     """Attributes asked for and not asked for, and that the network can see in real pictures.
 
     At chance on reals, it is so on fakes too: a ratio of 1, earned by blindness.
@@ -91,14 +93,14 @@ def comparable(generated: Rates, real: Rates) -> Bool[np.ndarray, " a"]:
 def _compare(
     generated: Rates, real: Rates, where: Bool[np.ndarray, " a"] | None, zero: float
 ) -> float:
-    counts = comparable(generated, real) & (True if where is None else where)
+    counts = comparable_attributes(generated, real) & (True if where is None else where)
     if not counts.any():
         return float("nan")
     excess = [rates.balanced_accuracy[counts].mean() - zero for rates in (generated, real)]
     return float(excess[0] / excess[1])
 
 
-def tiers(
+def assign_tiers(
     names: Sequence[str], real: Rates, random: Collection[str] = RANDOM_IN_CELEBA
 ) -> list[str]:
     """How far to trust each attribute's numbers: "sure", "fair" or "unsure".
@@ -140,21 +142,23 @@ class Swaps(NamedTuple):
         return float(self.moved[off].mean()) if off.any() else float("nan")
 
 
-def swaps(before: Logits, after: Float[np.ndarray, "_ _ _"], attributes: Attributes) -> Swaps:
+def compare_swaps(
+    before: Logits, after: Float[np.ndarray, "_ _ _"], attributes: Attributes
+) -> Swaps:
     """Compares faces [n a], asked for by `attributes` [n a], with their variants [a n a].
 
     Variant i has the latents of the face, and its request but for attribute i. Leave out attributes
     that do not vary in training: nothing can follow them. Raises ValueError for other shapes,
     attributes other than 0 and 1, NaN or infinity.
     """
-    check(1, before=before)
+    check_features(1, before=before)
     _check_attributes("attributes", attributes, before.shape)
     (n, a), decided, probable = before.shape, before > 0, _sigmoid(before)
     if after.shape != (a, n, a):
         raise ValueError(f"after has the shape {after.shape}: {(a, n, a)}, each face a variant")
     success, moved, shift = np.empty(a), np.empty((a, a)), np.empty((a, a))
     for i, variant in enumerate(after):
-        check(1, **{f"after[{i}]": variant})
+        check_features(1, **{f"after[{i}]": variant})
         asked, decision = attributes[:, i] == 1, variant > 0
         moved[i] = (decision != decided).mean(axis=0)
         success[i] = ((decided[:, i] == asked) & (decision[:, i] != asked)).mean()
@@ -163,7 +167,7 @@ def swaps(before: Logits, after: Float[np.ndarray, "_ _ _"], attributes: Attribu
     return Swaps(success, moved, shift)
 
 
-def intra_attribute(
+def intra_attribute_distances(
     real_features: Features,
     real_attributes: Attributes,
     fake_features: Features,
@@ -228,7 +232,7 @@ def _check_pairs(
     fake_features: Features,
     fake_attributes: Attributes,
 ) -> None:
-    check(2, real_features=real_features, fake_features=fake_features)
+    check_features(2, real_features=real_features, fake_features=fake_features)
     width = real_attributes.shape[1]
     _check_attributes("real_attributes", real_attributes, (len(real_features), width))
     _check_attributes("fake_attributes", fake_attributes, (len(fake_features), width))

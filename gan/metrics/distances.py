@@ -31,7 +31,7 @@ def frechet_distance(real: Features, fake: Features) -> float:
     The sets may differ in n, and n may be smaller than d. In [0, inf); the unit is a feature's,
     squared. Raises ValueError for less than 2 rows, other widths, NaN or infinity.
     """
-    check(2, real=real, fake=fake)
+    check_features(2, real=real, fake=fake)
     return gaussian_distance(fit_gaussian(real), fit_gaussian(fake))
 
 
@@ -41,8 +41,8 @@ def gaussian_distance(real: Gaussian, fake: Gaussian) -> float:
     Raises ValueError where the two differ in width, or hold NaN or infinity.
     """
     named = {"real": real, "fake": fake}
-    check(1, **{f"{name}.mean": x.mean[None] for name, x in named.items()})
-    check(1, **{f"{name}.covariance": x.covariance for name, x in named.items()})
+    check_features(1, **{f"{name}.mean": x.mean[None] for name, x in named.items()})
+    check_features(1, **{f"{name}.covariance": x.covariance for name, x in named.items()})
     # The trace is the sum of the singular values of A1^T A2, where A A^T = C. So none is complex or
     # negative, as in a root of C1 C2 itself; by the smaller side, none is mere rounding.
     roots = sorted((_root(x.covariance) for x in (real, fake)), key=lambda root: root.shape[1])
@@ -67,10 +67,10 @@ def _root(covariance: Float64[np.ndarray, "d d"]) -> Float64[np.ndarray, "d rank
 
 def fit_gaussian(features: Features) -> Gaussian:
     """Mean and unbiased covariance (n - 1). Raises ValueError as `frechet_distance` does."""
-    check(2, features=features)
+    check_features(2, features=features)
     mean = features.mean(axis=0, dtype=np.float64)
     covariance = np.zeros((features.shape[1],) * 2)
-    for rows in blocks(len(features)):
+    for rows in row_blocks(len(features)):
         centred = features[rows] - mean  # First, or the squares would cancel.
         covariance += centred.T @ centred
     return Gaussian(mean, covariance / (len(features) - 1))
@@ -85,7 +85,7 @@ def kernel_distance(
     Being unbiased, it falls below 0 for about half of the pairs of equal distributions. Raises
     ValueError for less than 2 rows, other widths, NaN, infinity, no subset, or a size below 2.
     """
-    check(2, real=real, fake=fake)
+    check_features(2, real=real, fake=fake)
     if subsets < 1 or size < 2:
         raise ValueError(f"subsets is {subsets}, size {size}: at least 1 subset, of 2 rows or more")
     size = min(size, len(real), len(fake))
@@ -107,7 +107,7 @@ def kernel_distance(
 def _kernels(x: Features, y: Features) -> float:
     """The sum of (x.y + 1)^3 over all pairs."""
     total = 0.0
-    for rows in blocks(len(x)):
+    for rows in row_blocks(len(x)):
         base = x[rows] @ y.T
         base += 1
         total += float(np.vdot(base * base, base))
@@ -127,7 +127,7 @@ def sliced_wasserstein_features(
     different n are compared whole, where the authors draw as many of the larger one. In
     [0, inf). Raises ValueError for an empty set, other widths, NaN, infinity, or no direction.
     """
-    check(1, real=real, fake=fake)
+    check_features(1, real=real, fake=fake)
     if directions < 1:
         raise ValueError(f"directions is {directions}: 1 or more")
     (n, width), m = real.shape, len(fake)
@@ -137,7 +137,7 @@ def sliced_wasserstein_features(
     weights, left = np.diff(edges) / (n * m), edges[:-1]
     rng = np.random.default_rng(seed)
     total = 0.0
-    for chosen in blocks(directions, DIRECTIONS):
+    for chosen in row_blocks(directions, DIRECTIONS):
         axes = rng.standard_normal((chosen.stop - chosen.start, width))
         axes /= np.linalg.norm(axes, axis=1, keepdims=True)
         a, b = (np.sort(_project(features, axes), axis=1) for features in (real, fake))
@@ -147,7 +147,7 @@ def sliced_wasserstein_features(
 
 def _project(features: Features, axes: Float[np.ndarray, "c d"]) -> Float[np.ndarray, "c n"]:
     out = np.empty((len(axes), len(features)))
-    for rows in blocks(len(features)):
+    for rows in row_blocks(len(features)):
         out[:, rows] = axes @ features[rows].astype(np.float64).T
     return out
 
@@ -161,7 +161,7 @@ def inception_score(
     pictures nor variety within a class, and says nothing of data without classes, as faces.
     Raises ValueError for rows that are no probabilities, or fewer rows than splits.
     """
-    check(1, probabilities=probabilities)
+    check_features(1, probabilities=probabilities)
     if not 1 <= splits <= len(probabilities):
         raise ValueError(f"splits is {splits}: from 1 to the {len(probabilities)} rows")
     p = probabilities.astype(np.float64)
@@ -177,7 +177,7 @@ def inception_score(
     return float(np.mean([np.exp(divergence.mean()) for divergence in divergences]))
 
 
-def check(least: int, **sets: Features) -> None:
+def check_features(least: int, **sets: Features) -> None:
     """Raises ValueError unless all are finite [n d], n at least `least`, of one d."""
     for name, features in sets.items():
         if features.ndim != 2 or len(features) < least or not features.shape[1]:
@@ -185,7 +185,7 @@ def check(least: int, **sets: Features) -> None:
                 f"{name} has the shape {features.shape}: "
                 f"[n d] is needed, n at least {least}, d at least 1"
             )
-        for rows in blocks(len(features)):
+        for rows in row_blocks(len(features)):
             finite = np.isfinite(features[rows]).all(axis=1)
             if not finite.all():
                 row = rows.start + int(finite.argmin())
@@ -195,12 +195,12 @@ def check(least: int, **sets: Features) -> None:
         raise ValueError(f"as many features in all sets: got {shapes}")
 
 
-def spread(there: int, num: int) -> Int[np.ndarray, " n"]:
+def spread_rows(there: int, num: int) -> Int[np.ndarray, " n"]:
     """`num` different rows of `there`, evenly, or all of fewer: beginnings may be of one kind."""
     return np.linspace(0, there - 1, min(num, there)).astype(int)
 
 
-def blocks(num: int, size: int | None = None) -> Iterator[slice]:
+def row_blocks(num: int, size: int | None = None) -> Iterator[slice]:
     """Slices that cover range(num), each of `size` (BLOCK) or, at the end, fewer."""
     size = size or BLOCK
     for start in range(0, num, size):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int
 
-from gan.metrics.distances import Features, blocks, check
+from gan.metrics.distances import Features, check_features, row_blocks
 
 Squared = Float64[np.ndarray, "_ _"]  # Distances.
 Radii = Float64[np.ndarray, " _"]  # Of a ball round each row, squared.
@@ -69,7 +69,7 @@ def density_coverage(real: Features, fake: Features, k: int = 5) -> DensityCover
     below 1, less than k + 1 reals or 1 fake, other widths, NaN or infinity.
     """
     _check(k, real=real)
-    check(1, real=real, fake=fake)
+    check_features(1, real=real, fake=fake)
     radii = _radii(real, k)
     meeting = _meet(real, fake, [radii], [])
     return DensityCoverage(
@@ -88,14 +88,14 @@ def authenticity(train: Features, fake: Features, near: Nearest | None = None) -
     no fake, other widths, NaN or infinity.
     """
     _check(1, train=train)
-    index, distance = near or nearest(train, fake)
+    index, distance = near or find_nearest(train, fake)
     copied, which = np.unique(index, return_inverse=True)  # Of a large set, few rows are.
     return _share(distance > np.sqrt(_to_nearest_other(train, copied))[which])
 
 
-def nearest(train: Features, fake: Features) -> Nearest:
+def find_nearest(train: Features, fake: Features) -> Nearest:
     """The nearest training row of each fake, to look at. Raises ValueError as `check` does."""
-    check(1, train=train, fake=fake)
+    check_features(1, train=train, fake=fake)
     return _nearest(train, fake, _meet(train, fake, [], []))
 
 
@@ -162,11 +162,11 @@ def squared_distances(
     # From their common centre, or |a|^2 + |b|^2 - 2 a.b would cancel. In float64 the rest loses
     # nothing that a comparison could see, even where few modes are narrow and far apart.
     centre = (x.mean(axis=0, dtype=np.float64) + other.mean(axis=0, dtype=np.float64)) / 2
-    for rows in blocks(len(x)):
+    for rows in row_blocks(len(x)):
         a = x[rows] - centre
         a_squared = np.einsum("ij,ij->i", a, a)[:, None]
         a *= -2
-        for columns in blocks(len(other)):
+        for columns in row_blocks(len(other)):
             if y is None and columns.start < rows.start:
                 continue
             b = other[columns] - centre
@@ -209,7 +209,7 @@ def _meet(
 
 def _nearest(train: Features, fake: Features, meeting: _Meeting) -> Nearest:
     index, distance = meeting.nearest_real, np.empty(len(fake))
-    for rows in blocks(len(fake)):
+    for rows in row_blocks(len(fake)):
         # Anew, by the difference: the square's rounding would part a copy from its original.
         difference = train[index[rows]].astype(np.float64) - fake[rows]
         distance[rows] = np.linalg.norm(difference, axis=1)
@@ -245,4 +245,4 @@ def _share(true: np.ndarray) -> float:
 def _check(k: int, **sets: Features) -> None:
     if k < 1:
         raise ValueError(f"k is {k}: 1 or more")
-    check(k + 1, **sets)
+    check_features(k + 1, **sets)

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from scipy import ndimage
 
-from gan.metrics.distances import spread
+from gan.metrics.distances import spread_rows
 
 Pictures = UInt8[np.ndarray, "_ _ _ 3"]
 BINOMIAL = np.array([1, 4, 6, 4, 1], np.float32) / 16
@@ -33,7 +33,7 @@ def sliced_wasserstein_levels(real: Pictures, fake: Pictures) -> dict[int, float
     rng = np.random.default_rng(0)
     scores = {}
     with ThreadPoolExecutor() as pool:
-        rows = spread(len(real), MOST)
+        rows = spread_rows(len(real), MOST)
         pyramids = pool.map(laplacian_pyramid, (real[rows], fake[rows]))
         for a, b in zip(*pyramids, strict=True):
             a, b = pool.map(_normalise, [_patches(level, rng) for level in (a, b)])

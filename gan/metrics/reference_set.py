@@ -1,7 +1,7 @@
-"""Real pictures, looked at once, and everything that is scored beside them.
+"""The real pictures that generated ones are scored beside, and the scores of a set of pictures.
 
-Held-out pictures are what generated ones are compared with; the training set is what they must not
-be copies of. A score's floor is what as many other real pictures get in place of generated ones.
+Generated pictures are compared with held-out ones, and must not be copies of the training set. The
+baseline of a score is its value for as many other real pictures in place of generated ones.
 """
 
 import dataclasses
@@ -10,214 +10,80 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import jax
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from gan.data.store import Store
 from gan.errors import ConfigError
 from gan.metrics import conditional
-from gan.metrics.distances import inception_score, spread
-from gan.metrics.extractors.attribute_classifier import Looks
-from gan.metrics.extractors.extractor import Extractor, looks_of
-from gan.metrics.neighbours import Nearest, authenticity, nearest, nearest_ratio
-from gan.metrics.scores import LEAST, Scores, named, of_features, of_pictures
+from gan.metrics.distances import inception_score, spread_rows
+from gan.metrics.extractors.extractor import Extracted, Extractor, extract_from_store
+from gan.metrics.neighbours import Nearest, authenticity, find_nearest, nearest_ratio
+from gan.metrics.pixels import Pictures
+from gan.metrics.scores import (
+    MIN_PICTURES,
+    Scores,
+    full_name,
+    score_features,
+    score_pictures,
+)
 from gan.runtime.logs import log
 
-Attributes = UInt8[np.ndarray, "_ _"]
-Pictures = UInt8[np.ndarray, "_ _ _ 3"]
+Attributes = UInt8[np.ndarray, "_ _"]  # 0 (lacks it) or 1 (has it).
 TRAIN = "train"
-ENOUGH = 2_049  # Rows, for a covariance of 2,048 features that is not singular.
+INCEPTION = ("inception", "unverified")  # How the names of its extractors begin.
+INCEPTION_PICTURES = 2_049  # From so many on the covariance of 2,048 features is not singular.
 
 
-class Seen(NamedTuple):
-    """Pictures and what each extractor said of them."""
+class PictureSet(NamedTuple):
+    """Pictures, what they were asked to show, and what each extractor returned for them."""
 
     images: Pictures
-    attributes: Attributes | None  # Asked for, or of real pictures; None: nothing was asked.
-    looks: Mapping[str, Looks]  # By the extractor's name.
+    attributes: Attributes | None  # Requests, or labels of real pictures; None without requests.
+    extracted: Mapping[str, Extracted]  # By the extractor's name.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Reals:
-    """The reals of one protocol: `names` are the attributes that a model was trained on."""
+class ReferenceSet:
+    """The real pictures of one protocol.
 
-    stores: Mapping[str, Store]
-    split: str
-    num: int  # Held-out pictures; fewer where the split has fewer.
-    names: tuple[str, ...]
-    by_attributes: tuple[Extractor, tuple[str, ...]] | None  # With the names of its logits.
-    inception: Extractor | None = None
+    Warns where `num` pictures are few for an Inception distance. Raises ConfigError where they are
+    fewer than any score needs.
+    """
+
+    stores: Mapping[str, Store]  # By split: "train", "validation" and "test".
+    split: str  # Which of them generated pictures are compared with.
+    num: int  # Pictures to compare with; all of the split if it has fewer.
+    names: tuple[str, ...]  # The attributes that a model was trained on.
+    extractors: tuple[Extractor, ...]
 
     def __post_init__(self) -> None:
         there = len(self.stores[self.split].images)
         if there < self.num:
             log.info("The split %s has %s pictures: all are compared.", self.split, f"{there:,}")
             object.__setattr__(self, "num", there)
-        if self.inception and self.num < ENOUGH:
+        inception = any(x.name.startswith(INCEPTION) for x in self.extractors)
+        if inception and self.num < INCEPTION_PICTURES:
             log.warning(
                 "%s pictures are few for a distance of Inception's features, whose bias falls as "
                 "1 / n: from %s on, their covariance is not singular.",
-                *(f"{self.num:,}", f"{ENOUGH:,}"),
+                *(f"{self.num:,}", f"{INCEPTION_PICTURES:,}"),
             )
-        if self.num < LEAST:
+        if self.num < MIN_PICTURES:
             raise ConfigError(
-                f"{self.num} pictures of the split {self.split} to compare with: at least {LEAST} "
-                "are needed. Raise --num_images, or prepare more data."
+                f"{self.num} pictures of the split {self.split} to compare with: at least "
+                f"{MIN_PICTURES} are needed. Raise --num_images, or prepare more data."
             )
 
-    @property
-    def extractors(self) -> list[Extractor]:
-        """Those that there are, the one that knows the attributes first."""
-        found = [self.by_attributes and self.by_attributes[0], self.inception]
-        return [extractor for extractor in found if extractor]
+    @functools.cached_property
+    def classifier(self) -> Extractor | None:
+        """The first extractor whose logits tell attributes; None without one."""
+        return next((x for x in self.extractors if x.attributes), None)
 
     @property
-    def drawn(self) -> bool:
+    def is_rendered(self) -> bool:
         """Whether these are rendered faces: their labels have no error, and their law is known."""
         return self.stores[TRAIN].source == "faces"
-
-    @functools.cached_property
-    def rows(self) -> np.ndarray:
-        """Of the split, spread over it: neighbours may show one person."""
-        return spread(len(self.stores[self.split].images), self.num)
-
-    @functools.cached_property
-    def held_out(self) -> Seen:
-        """The pictures that generated ones are compared with."""
-        return self._see(self.split, self.rows)
-
-    @functools.cached_property
-    def training(self) -> Looks | None:
-        """All of the training set, as seen by what knows the attributes."""
-        if not self.by_attributes:
-            return None
-        train = self.stores[TRAIN]
-        return looks_of(self.by_attributes[0], train, np.arange(len(train.images)))
-
-    @property
-    def other_split(self) -> str:
-        """Of the pictures that floors are of: unseen by the network that looks, if that can be."""
-        unseen = [x for x in ("validation", "test") if x != self.split]
-        return next((x for x in unseen if len(self.stores[x].images) >= self.num), TRAIN)
-
-    @functools.cached_property
-    def other(self) -> Seen | None:
-        """As many other real pictures; None where there are not so many."""
-        rows = np.arange(len(self.stores[self.other_split].images))
-        if self.other_split == self.split:
-            rows = np.setdiff1d(rows, self.rows)
-        if len(rows) < self.num:
-            return None
-        return self._see(self.other_split, rows[spread(len(rows), self.num)])
-
-    @functools.cached_property
-    def floors(self) -> Scores:
-        """What real pictures get; a score that has none is left out."""
-        # Without their labels, which are others than the held-out ones': requests are the same.
-        found = self._likeness(self.other._replace(attributes=None)) if self.other else {}
-        if self.by_attributes and self.split != TRAIN:
-            name = self.by_attributes[0].name
-            near = self._held_out_nearest
-            features = self.held_out.looks[name].features
-            found[named("authenticity", name)] = authenticity(
-                self.training.features, features, near
-            )
-            found[named("nearest_ratio", name)] = 1.0
-        if self.names and self.by_attributes:
-            name = self.by_attributes[0].name
-            found[named("balanced_accuracy", name)] = mean(self.rates.balanced_accuracy)
-            found |= dict.fromkeys((named("accuracy_ratio", name), named("control", name)), 1.0)
-        return found
-
-    @functools.cached_property
-    def rates(self) -> conditional.Rates:
-        """How well attributes are seen in real pictures: no more can be asked of generated ones."""
-        # Of training pictures the network has learnt the labels, not only how to tell them.
-        unseen = self.held_out
-        if self.split == TRAIN:
-            there = len(self.stores["validation"].images)
-            unseen = self._see("validation", spread(there, min(there, self.num)))
-        return conditional.rates(self.logits(unseen), unseen.attributes)
-
-    def see(self, images: Pictures, attributes: Attributes | None) -> Seen:
-        """Generated pictures."""
-        return Seen(images, attributes, {x.name: x(images) for x in self.extractors})
-
-    def scores(self, fake: Seen) -> Scores:
-        """All of one set of generated pictures, as many as there are reals."""
-        found = self._likeness(fake)
-        if not self.by_attributes:
-            return found
-        name = self.by_attributes[0].name
-        near = self.nearest(fake)
-        features = fake.looks[name].features
-        found[named("authenticity", name)] = authenticity(self.training.features, features, near)
-        if self.split != TRAIN:
-            found[named("nearest_ratio", name)] = nearest_ratio(self._held_out_nearest, near)
-        if fake.attributes is not None and self.names:
-            rates = conditional.rates(self.logits(fake), fake.attributes)
-            found[named("balanced_accuracy", name)] = mean(rates.balanced_accuracy)
-            found[named("accuracy_ratio", name)] = conditional.headline(rates, self.rates)
-            found[named("control", name)] = conditional.control(rates, self.rates)
-        return found
-
-    @functools.cached_property
-    def _held_out_nearest(self) -> Nearest:
-        return self.nearest(self.held_out)
-
-    def nearest(self, fake: Seen) -> Nearest:
-        """Of each picture the training picture most like it."""
-        return nearest(self.training.features, fake.looks[self.by_attributes[0].name].features)
-
-    def logits(self, seen: Seen) -> Float[np.ndarray, "n a"]:
-        """Of the attributes `names`: above 0, a picture is seen to have it."""
-        extractor, names = self.by_attributes
-        return seen.looks[extractor.name].logits[:, [names.index(name) for name in self.names]]
-
-    def by_attribute(self, fakes: Sequence[Seen]) -> dict[str, dict]:
-        """Of each attribute by its name, the rates of all `fakes` together beside the reals'."""
-        asked = np.concatenate([fake.attributes for fake in fakes])
-        rates = conditional.rates(np.concatenate([self.logits(fake) for fake in fakes]), asked)
-        distances = np.mean([self._intra(fake) for fake in fakes], axis=0)
-        floors = self._intra(self.other) if self.other else np.full(len(self.names), np.nan)
-        random = () if self.drawn else conditional.RANDOM_IN_CELEBA
-        tiers = conditional.tiers(self.names, self.rates, random)
-        return {
-            attribute: {
-                "positives": int(rates.positives[i]) // len(fakes),
-                "tier": tiers[i],
-                **_rates_of(rates, i),
-                "distance": number(distances[i]),
-                "real": {**_rates_of(self.rates, i), "distance": number(floors[i])},
-            }
-            for i, attribute in enumerate(self.names)
-        }
-
-    def _intra(self, fake: Seen) -> Float[np.ndarray, " a"]:
-        """Of each attribute, the distance of what was asked to have it from reals that have it."""
-        name, real = self.by_attributes[0].name, self.held_out
-        return conditional.intra_attribute(
-            *(real.looks[name].features, real.attributes),
-            *(fake.looks[name].features, fake.attributes),
-        )
-
-    def _likeness(self, fake: Seen) -> Scores:
-        """Scores that ask whether `fake` is distributed as the held-out pictures are."""
-        real = self.held_out
-        found = of_pictures(real.images, fake.images)
-        for extractor in self.extractors:
-            a, b = (seen.looks[extractor.name] for seen in (real, fake))
-            found |= of_features(a.features, b.features, extractor.name)
-            if fake.attributes is not None and real.attributes.any():  # It has no scale else.
-                joint = conditional.joint_distance(
-                    a.features, real.attributes, b.features, fake.attributes
-                )
-                found[named("FJD", extractor.name)] = joint
-        if self.inception and self.inception.name == "inception" and self.has_classes:
-            probabilities = np.asarray(jax.nn.softmax(fake.looks["inception"].logits))
-            found["IS"] = inception_score(probabilities, min(10, self.num))
-        return found
 
     @property
     def has_classes(self) -> bool:
@@ -225,26 +91,187 @@ class Reals:
         attributes = self.stores[self.split].attributes
         return attributes.shape[1] > 1 and bool((attributes.sum(axis=1) == 1).all())
 
-    def _see(self, split: str, rows: np.ndarray) -> Seen:
+    @functools.cached_property
+    def rows(self) -> Int[np.ndarray, " num"]:
+        """Rows of the split, spread over it: neighbours may show one person."""
+        return spread_rows(len(self.stores[self.split].images), self.num)
+
+    @functools.cached_property
+    def held_out(self) -> PictureSet:
+        """The `num` pictures that generated ones are compared with."""
+        return self._load(self.split, self.rows)
+
+    @functools.cached_property
+    def training(self) -> Extracted | None:
+        """What the classifier returns for the whole training set; None without a classifier."""
+        if not self.classifier:
+            return None
+        train = self.stores[TRAIN]
+        return extract_from_store(self.classifier, train, np.arange(len(train.images)))
+
+    @property
+    def baseline_split(self) -> str:
+        """The split of the baseline's pictures: another held-out one if it has `num` pictures.
+
+        Else it is the training split, whose pictures the classifier was trained on.
+        """
+        others = [x for x in ("validation", "test") if x != self.split]
+        return next((x for x in others if len(self.stores[x].images) >= self.num), TRAIN)
+
+    @functools.cached_property
+    def baseline_pictures(self) -> PictureSet | None:
+        """`num` real pictures that are not among `held_out`; None where there are fewer."""
+        rows = np.arange(len(self.stores[self.baseline_split].images))
+        if self.baseline_split == self.split:
+            rows = np.setdiff1d(rows, self.rows)
+        if len(rows) < self.num:
+            return None
+        return self._load(self.baseline_split, rows[spread_rows(len(rows), self.num)])
+
+    @functools.cached_property
+    def baseline(self) -> Scores:
+        """The scores of real pictures in place of generated ones; without those that have none."""
+        # Drops labels: the joint distance needs equal requests on both sides.
+        other = self.baseline_pictures
+        found = self._compare(other._replace(attributes=None)) if other else {}
+        if not self.classifier:
+            return found
+        name = self.classifier.name
+        if self.split != TRAIN:
+            features = self.held_out.extracted[name].features
+            found[full_name("authenticity", name)] = authenticity(
+                self.training.features, features, self._held_out_nearest
+            )
+            found[full_name("nearest_ratio", name)] = 1.0
+        if self.names:
+            found[full_name("balanced_accuracy", name)] = _mean(self.rates.balanced_accuracy)
+            ratios = (full_name(x, name) for x in ("accuracy_ratio", "control"))
+            found |= dict.fromkeys(ratios, 1.0)
+        return found
+
+    @functools.cached_property
+    def rates(self) -> conditional.Rates:
+        """How well the classifier reads attributes off real pictures, one value an attribute.
+
+        It is measured on pictures that the classifier was not trained on.
+        """
+        unseen = self.held_out
+        if self.split == TRAIN:
+            there = len(self.stores["validation"].images)
+            unseen = self._load("validation", spread_rows(there, min(there, self.num)))
+        return conditional.attribute_rates(self.attribute_logits(unseen), unseen.attributes)
+
+    def extract(self, images: Pictures, attributes: Attributes | None) -> PictureSet:
+        """Runs every extractor on generated `images`, which were asked to show `attributes`."""
+        rows = np.arange(len(images))
+        found = {x.name: x.extract_rows(images, rows) for x in self.extractors}
+        return PictureSet(images, attributes, found)
+
+    def score(self, generated: PictureSet) -> Scores:
+        """Every score of one set of `num` generated pictures."""
+        found = self._compare(generated)
+        if not self.classifier:
+            return found
+        name, near = self.classifier.name, self.find_nearest(generated)
+        features = generated.extracted[name].features
+        found[full_name("authenticity", name)] = authenticity(
+            self.training.features, features, near
+        )
+        if self.split != TRAIN:
+            found[full_name("nearest_ratio", name)] = nearest_ratio(self._held_out_nearest, near)
+        if generated.attributes is not None and self.names:
+            logits = self.attribute_logits(generated)
+            rates = conditional.attribute_rates(logits, generated.attributes)
+            found[full_name("balanced_accuracy", name)] = _mean(rates.balanced_accuracy)
+            found[full_name("accuracy_ratio", name)] = conditional.accuracy_ratio(rates, self.rates)
+            found[full_name("control", name)] = conditional.control(rates, self.rates)
+        return found
+
+    def find_nearest(self, generated: PictureSet) -> Nearest:
+        """Finds each picture's nearest training picture by the classifier's features."""
+        features = generated.extracted[self.classifier.name].features
+        return find_nearest(self.training.features, features)
+
+    @functools.cached_property
+    def _held_out_nearest(self) -> Nearest:
+        return self.find_nearest(self.held_out)
+
+    def attribute_logits(self, pictures: PictureSet) -> Float[np.ndarray, "n a"]:
+        """The classifier's logits of the attributes `names`: above 0, a picture shows it."""
+        columns = [self.classifier.attributes.index(name) for name in self.names]
+        return pictures.extracted[self.classifier.name].logits[:, columns]
+
+    def score_attributes(self, generated: Sequence[PictureSet]) -> dict[str, dict]:
+        """The rates of each attribute over all sets, by its name, with those of real pictures.
+
+        They are ready for JSON: shares in [0, 1], and null where one is undefined. "positives" is
+        how many pictures of a set were asked to have the attribute; "distance" is the Frechet
+        distance among the pictures that have it, the mean over the sets.
+        """
+        requests = np.concatenate([pictures.attributes for pictures in generated])
+        logits = np.concatenate([self.attribute_logits(pictures) for pictures in generated])
+        rates = conditional.attribute_rates(logits, requests)
+        distances = np.mean([self._attribute_distances(x) for x in generated], axis=0)
+        other = self.baseline_pictures
+        nothing = np.full(len(self.names), np.nan)
+        baseline = self._attribute_distances(other) if other else nothing
+        random = () if self.is_rendered else conditional.RANDOM_IN_CELEBA
+        tiers = conditional.assign_tiers(self.names, self.rates, random)
+        return {
+            attribute: {
+                "positives": int(rates.positives[i]) // len(generated),
+                "tier": tiers[i],
+                **_rates_of(rates, i),
+                "distance": finite_or_none(distances[i]),
+                "real": {**_rates_of(self.rates, i), "distance": finite_or_none(baseline[i])},
+            }
+            for i, attribute in enumerate(self.names)
+        }
+
+    def _attribute_distances(self, pictures: PictureSet) -> Float[np.ndarray, " a"]:
+        name, held_out = self.classifier.name, self.held_out
+        return conditional.intra_attribute_distances(
+            *(held_out.extracted[name].features, held_out.attributes),
+            *(pictures.extracted[name].features, pictures.attributes),
+        )
+
+    def _compare(self, pictures: PictureSet) -> Scores:
+        """Every score that asks whether `pictures` are distributed as the held-out ones are."""
+        held_out = self.held_out
+        found = score_pictures(held_out.images, pictures.images)
+        for name in (extractor.name for extractor in self.extractors):
+            a, b = (x.extracted[name].features for x in (held_out, pictures))
+            found |= score_features(a, b, name)
+            # Labels that are all 0 give the joint distance no scale.
+            if pictures.attributes is not None and held_out.attributes.any():
+                found[full_name("FJD", name)] = conditional.joint_distance(
+                    a, held_out.attributes, b, pictures.attributes
+                )
+            if name == "inception" and self.has_classes:
+                probabilities = np.asarray(pictures.extracted[name].probabilities)
+                found["IS"] = inception_score(probabilities, min(10, self.num))
+        return found
+
+    def _load(self, split: str, rows: Int[np.ndarray, " n"]) -> PictureSet:
         store = self.stores[split]
         columns = [store.attribute_names.index(name) for name in self.names]
-        return Seen(
+        return PictureSet(
             np.asarray(store.images[rows]),
             np.asarray(store.attributes[rows][:, columns]),
-            {x.name: looks_of(x, store, rows) for x in self.extractors},
+            {x.name: extract_from_store(x, store, rows) for x in self.extractors},
         )
 
 
-def mean(values: np.ndarray) -> float:
-    """Over those that are defined."""
-    return float(np.nanmean(values)) if np.isfinite(values).any() else math.nan
-
-
-def number(value: float) -> float | None:
-    """As JSON knows it: null where it is undefined."""
+def finite_or_none(value: float) -> float | None:
+    """`value` as JSON can hold it: None for NaN and infinity."""
     return float(value) if math.isfinite(value) else None
+
+
+def _mean(values: Float[np.ndarray, " a"]) -> float:
+    """The mean of the values that are defined; NaN if none is."""
+    return float(np.nanmean(values)) if np.isfinite(values).any() else math.nan
 
 
 def _rates_of(rates: conditional.Rates, column: int) -> dict[str, float | None]:
     kinds = ("true_positive", "true_negative", "balanced_accuracy", "f1")
-    return {kind: number(getattr(rates, kind)[column]) for kind in kinds}
+    return {kind: finite_or_none(getattr(rates, kind)[column]) for kind in kinds}

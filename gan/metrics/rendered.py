@@ -1,6 +1,6 @@
 """How well generated faces keep to the known law of the rendered ones (`gan.data.faces.dataset`).
 
-There the labels have no error, and any number of fresh ones can be had. `fresh_labels` are what to
+There the labels have no error, and any number of fresh ones can be had. `draw_labels` are what to
 ask a generator for, and what to compare with: a training set has few persons, and so is itself
 further from the law than chance allows for its number of pictures. The attributes of generated
 pictures are decoded by a network; if it errs, compare with what it decodes from fresh real
@@ -44,7 +44,7 @@ class JointScores(NamedTuple):
     contradictions: float  # Share of faces that break a rule of the sampler, of any attribute.
 
 
-def fresh_labels(num: int, seed: int = SEED) -> UInt8[np.ndarray, "_ 40"]:
+def draw_labels(num: int, seed: int = SEED) -> UInt8[np.ndarray, "_ 40"]:
     """Attributes of `num` faces, each of another person: independent draws of the law.
 
     Raises ValueError for less than one.
@@ -58,7 +58,7 @@ def fresh_labels(num: int, seed: int = SEED) -> UInt8[np.ndarray, "_ 40"]:
     return np.concatenate(parts)
 
 
-def joint_scores(decoded: Attributes, law: Attributes, seed: int = 0) -> JointScores:
+def score_joint(decoded: Attributes, law: Attributes, seed: int = 0) -> JointScores:
     """Compares the decoded attributes of generated faces with `law`, draws of the law.
 
     A million of these are enough for 50,000 faces; the floor and the tests reckon with their
@@ -98,7 +98,7 @@ class Compositions(NamedTuple):
     num_unseen: int
 
 
-def compositions(
+def score_compositions(
     train: Attributes,
     requested: Attributes,
     decoded: Attributes,

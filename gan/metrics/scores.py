@@ -17,30 +17,30 @@ from gan.metrics.neighbours import neighbour_scores
 from gan.metrics.pixels import Pictures, sliced_wasserstein
 
 Scores = dict[str, float]
-LEAST = 6  # Pictures: k + 1, for the density's fifth neighbour.
+MIN_PICTURES = 6  # Pictures: k + 1, for the density's fifth neighbour.
 
 
-def of_pictures(real: Pictures, fake: Pictures) -> Scores:
+def score_pictures(real: Pictures, fake: Pictures) -> Scores:
     """All scores of pictures."""
     return {name: score(real, fake) for name, score in PICTURES.items()}
 
 
-def of_features(real: Features, fake: Features, extractor: str) -> Scores:
+def score_features(real: Features, fake: Features, extractor: str) -> Scores:
     """All scores of features, each named after the extractor that they come from."""
     found = {name: score(real, fake) for name, score in FEATURES.items()}
     near = neighbour_scores(real, fake)  # One pass over the distances for all four.
     found |= {name: getattr(near, name) for name in NEIGHBOURS}
-    return {named(name, extractor): value for name, value in found.items()}
+    return {full_name(name, extractor): value for name, value in found.items()}
 
 
-def named(name: str, extractor: str) -> str:
+def full_name(name: str, extractor: str) -> str:
     """Of a score as it is reported: "FID" is a name only of features of the known Inception."""
     if extractor.startswith("inception") and name in KNOWN_NAMES:
         return KNOWN_NAMES[name] + extractor.removeprefix("inception")
     return f"{name}-{extractor}"
 
 
-def better(name: str) -> str:
+def better_direction(name: str) -> str:
     """ "lower" or "higher", for a score by its whole name. Raises ConfigError for none of ours."""
     base = name.partition("-")[0]
     if base not in BETTER:
@@ -48,7 +48,7 @@ def better(name: str) -> str:
     return BETTER[base]
 
 
-def find(name: str, there: Iterable[str]) -> str:
+def find_score(name: str, there: Iterable[str]) -> str:
     """The whole name of a score by its beginning: "FD" is "FD-attr@1a2b3c4d" where that is there.
 
     Raises ConfigError where no score is called so.

@@ -127,25 +127,25 @@ def test_a_run_that_learnt_fewer_attributes_has_a_protocol_of_its_own(scored):
     run = Run.open(scored)
     job_ = job.Job(OPTIONS)
     stores = job.prepare(run.config.data)
-    whole = score_checkpoint.protocol(job_.reals(stores, NUM, run.table.names))
+    whole = score_checkpoint.protocol(job_.reference_set(stores, NUM, run.table.names))
     few = dataclasses.replace(run.config.data, attributes="Smiling,Male")
-    some = score_checkpoint.protocol(job_.reals(job.prepare(few), NUM, ("Smiling", "Male")))
-    none = score_checkpoint.protocol(job_.reals(stores, NUM, ()))
+    some = score_checkpoint.protocol(job_.reference_set(job.prepare(few), NUM, ("Smiling", "Male")))
+    none = score_checkpoint.protocol(job_.reference_set(stores, NUM, ()))
     assert some["id"] != whole["id"] == none["id"]
 
 
 def test_another_crop_or_another_number_is_another_protocol(scored):
-    reals = job.Job(OPTIONS).reals(job.prepare(Run.open(scored).config.data), NUM, ())
-    cropped = {n: dataclasses.replace(x, crop="center140") for n, x in reals.stores.items()}
-    others = [dataclasses.replace(reals, **x) for x in ({"stores": cropped}, {"num": NUM - 1})]
-    assert len({score_checkpoint.protocol(x)["id"] for x in (reals, *others)}) == 3
+    reference = job.Job(OPTIONS).reference_set(job.prepare(Run.open(scored).config.data), NUM, ())
+    cropped = {n: dataclasses.replace(x, crop="center140") for n, x in reference.stores.items()}
+    others = [dataclasses.replace(reference, **x) for x in ({"stores": cropped}, {"num": NUM - 1})]
+    assert len({score_checkpoint.protocol(x)["id"] for x in (reference, *others)}) == 3
 
 
 def test_few_pictures_for_inception_are_warned_of(scored, caplog):
-    reals = job.Job(OPTIONS).reals(job.prepare(Run.open(scored).config.data), NUM, ())
+    reference = job.Job(OPTIONS).reference_set(job.prepare(Run.open(scored).config.data), NUM, ())
     assert "few for" not in caplog.text
-    inception = reals.by_attributes[0]._replace(name="inception")
-    dataclasses.replace(reals, inception=inception)
+    inception = reference.classifier._replace(name="inception")
+    dataclasses.replace(reference, extractors=(*reference.extractors, inception))
     assert "40 pictures are few for a distance of Inception's features" in caplog.text
 
 
@@ -203,13 +203,13 @@ def test_the_moving_average_is_scored_and_not_the_raw_weights(copy, monkeypatch)
 
 def test_the_reference_is_every_chosen_picture_as_it_is_stored(scored):
     run = Run.open(scored)
-    reals = job.Job(OPTIONS).reals(job.prepare(run.config.data), NUM, run.table.names)
-    store = reals.stores["validation"]
-    assert len(reals.held_out.images) == NUM == len(set(reals.rows))
-    np.testing.assert_array_equal(reals.held_out.images, store.images[reals.rows])
-    np.testing.assert_array_equal(reals.held_out.attributes, store.attributes[reals.rows])
-    for looks in reals.held_out.looks.values():
-        assert len(looks.features) == NUM
+    reference = job.Job(OPTIONS).reference_set(job.prepare(run.config.data), NUM, run.table.names)
+    store = reference.stores["validation"]
+    assert len(reference.held_out.images) == NUM == len(set(reference.rows))
+    np.testing.assert_array_equal(reference.held_out.images, store.images[reference.rows])
+    np.testing.assert_array_equal(reference.held_out.attributes, store.attributes[reference.rows])
+    for extracted in reference.held_out.extracted.values():
+        assert len(extracted.features) == NUM
 
 
 def test_any_number_of_devices_draws_and_sees_the_same(scored, monkeypatch):
@@ -314,10 +314,10 @@ def test_best_is_by_the_score_that_was_asked_for(copy):
 def test_other_peoples_pictures_get_the_scores_of_the_same_pictures(scored, tmp_path):
     """Lossless files with the attributes in a CSV: only their order is another."""
     run, options = Run.open(scored), dataclasses.replace(OPTIONS, seeds=(0,))
-    reals = job.Job(options).reals(job.prepare(run.config.data), NUM, run.table.names)
+    reference = job.Job(options).reference_set(job.prepare(run.config.data), NUM, run.table.names)
     with Checkpoints(scored, read_only=True) as checkpoints:
         params = checkpoints.restore(run.like, 4).ema
-    drawn = Drawn(run, Sampler(run.gan, run.table), params, reals, (0,))
+    drawn = Drawn(run, Sampler(run.gan, run.table), params, reference, (0,))
     ((images, attributes),) = drawn.sets()
     lines = ["picture," + ",".join(run.table.names)]
     for i, (image, row) in enumerate(zip(images, attributes, strict=True)):
@@ -327,7 +327,7 @@ def test_other_peoples_pictures_get_the_scores_of_the_same_pictures(scored, tmp_
     evaluate_pictures(tmp_path / "pictures", run.config, tmp_path / "theirs", options)
     (theirs,) = read_rows(tmp_path / "theirs" / "scores.jsonl")
     assert theirs["protocol"] == read_rows(scored / "scores.jsonl")[-1]["protocol"]
-    ours = reals.scores(reals.see(images, attributes))
+    ours = reference.score(reference.extract(images, attributes))
     assert theirs["scores"].keys() == ours.keys()
     for name, found in theirs["scores"].items():
         close = 0.05 if name == "swd" else 1e-6  # Its patches are cut out of other pictures.

@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 from gan.data.readers.celeba_labels import ATTRIBUTES
 from gan.metrics.conditional import (
     RANDOM_IN_CELEBA,
-    comparable,
+    accuracy_ratio,
+    assign_tiers,
+    attribute_rates,
+    comparable_attributes,
+    compare_swaps,
     control,
-    headline,
-    intra_attribute,
+    intra_attribute_distances,
     joint_distance,
-    rates,
-    swaps,
-    tiers,
 )
 from gan.metrics.distances import frechet_distance
 
@@ -51,21 +51,23 @@ drawn = st.integers(0, 2**32 - 1).map(np.random.default_rng)
 def test_rates_by_hand():
     asked = np.array([[1], [1], [1], [1], [0], [0]], np.uint8)
     seen = np.array([[0.1], [3.0], [5.0], [-1.0], [2.0], [-0.1]])
-    found = rates(seen, asked)
+    found = attribute_rates(seen, asked)
     expected = (3 / 4, 1 / 2, 5 / 8, 3 / 4, 3 / 4, 4)  # TP 3, FN 1, FP 1, TN 1.
     assert [float(value[0]) for value in found] == pytest.approx(list(expected))
 
 
 def test_f1_is_the_harmonic_mean():
     attributes = labels(0, 200)
-    found = rates(np.random.default_rng(1).standard_normal((200, 3)) + attributes, attributes)
+    found = attribute_rates(
+        np.random.default_rng(1).standard_normal((200, 3)) + attributes, attributes
+    )
     mean = 2 / (1 / found.precision + 1 / found.true_positive)
     np.testing.assert_allclose(found.f1, mean, rtol=1e-12)
 
 
 def test_what_is_seen_perfectly_gets_1():
     attributes = labels(0, 1000)
-    found = rates(logits_of(attributes).astype(np.float32), attributes)
+    found = attribute_rates(logits_of(attributes).astype(np.float32), attributes)
     for shares in found[:5]:
         assert (shares == 1).all()
     assert (found.positives == attributes.sum(axis=0)).all()
@@ -74,7 +76,7 @@ def test_what_is_seen_perfectly_gets_1():
 @pytest.mark.parametrize("answer", [-1.0, 1.0])
 def test_always_the_same_answer_gets_one_half(answer):
     attributes = labels(0, 1000)
-    found = rates(np.full(attributes.shape, answer), attributes)
+    found = attribute_rates(np.full(attributes.shape, answer), attributes)
     assert (found.balanced_accuracy == 0.5).all()
     if answer < 0:  # Though it is right in 75 % of all.
         assert (attributes == 0).mean() > 0.7
@@ -83,12 +85,12 @@ def test_always_the_same_answer_gets_one_half(answer):
 
 
 def test_a_logit_of_0_is_a_no():
-    assert rates(np.zeros((2, 1)), np.array([[1], [0]], np.uint8)).true_negative == 1
+    assert attribute_rates(np.zeros((2, 1)), np.array([[1], [0]], np.uint8)).true_negative == 1
 
 
 def test_no_positives_or_no_negatives_leave_nothing_to_tell():
     attributes = np.array([[0, 1], [0, 1]], np.uint8)
-    found = rates(np.ones((2, 2)), attributes)
+    found = attribute_rates(np.ones((2, 2)), attributes)
     np.testing.assert_array_equal(found.true_positive, [np.nan, 1])
     np.testing.assert_array_equal(found.true_negative, [0, np.nan])
     np.testing.assert_array_equal(found.balanced_accuracy, [np.nan, np.nan])
@@ -102,14 +104,14 @@ def test_no_positives_or_no_negatives_leave_nothing_to_tell():
 def test_rates_do_not_depend_on_the_order_of_faces(rng):
     attributes, logits = labels(0, 40), rng.standard_normal((40, 3))
     order = rng.permutation(40)
-    same(rates(logits, attributes), rates(logits[order], attributes[order]))
+    same(attribute_rates(logits, attributes), attribute_rates(logits[order], attributes[order]))
 
 
 @given(drawn)
 @settings(max_examples=30, deadline=None)
 def test_lacking_is_as_good_as_having(rng):
     attributes, logits = labels(0, 40), rng.standard_normal((40, 3))
-    having, lacking = rates(logits, attributes), rates(-logits, 1 - attributes)
+    having, lacking = attribute_rates(logits, attributes), attribute_rates(-logits, 1 - attributes)
     np.testing.assert_array_equal(having.true_positive, lacking.true_negative)
     np.testing.assert_array_equal(having.true_negative, lacking.true_positive)
     np.testing.assert_array_equal(having.balanced_accuracy, lacking.balanced_accuracy)
@@ -126,19 +128,21 @@ def noisy_logits(attributes: np.ndarray, errors: np.ndarray, seed: int = 0) -> n
 
 def test_generator_as_clear_as_reality_has_a_headline_of_1():
     attributes = labels(0, 20_000)
-    real = rates(noisy_logits(attributes, np.array([0.01, 0.1, 0.2])), attributes)
-    assert headline(real, real) == control(real, real) == 1
-    again = rates(noisy_logits(attributes, np.array([0.01, 0.1, 0.2]), seed=1), attributes)
-    assert headline(again, real) == pytest.approx(1, abs=0.01)
+    real = attribute_rates(noisy_logits(attributes, np.array([0.01, 0.1, 0.2])), attributes)
+    assert accuracy_ratio(real, real) == control(real, real) == 1
+    again = attribute_rates(
+        noisy_logits(attributes, np.array([0.01, 0.1, 0.2]), seed=1), attributes
+    )
+    assert accuracy_ratio(again, real) == pytest.approx(1, abs=0.01)
 
 
 def test_headline_by_hand():
-    real = rates(logits_of(labels(0, 1000)), labels(0, 1000))
+    real = attribute_rates(logits_of(labels(0, 1000)), labels(0, 1000))
     half = real._replace(balanced_accuracy=np.array([0.5, 0.7, 0.9]))
-    assert headline(half, real) == pytest.approx(0.7)
+    assert accuracy_ratio(half, real) == pytest.approx(0.7)
     assert control(half, real) == pytest.approx(0.4)
     where = np.array([False, True, True])
-    assert headline(half, real, where) == pytest.approx(0.8)
+    assert accuracy_ratio(half, real, where) == pytest.approx(0.8)
     assert control(half, real, where) == pytest.approx(0.6)
 
 
@@ -146,48 +150,51 @@ def test_headline_by_hand():
 def test_control_is_the_share_obeyed_whatever_the_network_misses(obeyed):
     rng, errors = np.random.default_rng(9), np.array([0.02, 0.1, 0.3])
     attributes = labels(0, 200_000)
-    real = rates(noisy_logits(attributes, errors, seed=1), attributes)
+    real = attribute_rates(noisy_logits(attributes, errors, seed=1), attributes)
     drawn = labels(2, len(attributes), np.array([0.4, 0.4, 0.4]))  # Without a look at the request.
     shown = np.where(rng.random(attributes.shape) < obeyed, attributes, drawn)
-    generated = rates(noisy_logits(shown, errors, seed=3), attributes)
+    generated = attribute_rates(noisy_logits(shown, errors, seed=3), attributes)
     assert control(generated, real) == pytest.approx(obeyed, abs=0.02)
 
 
 def test_attributes_that_the_network_cannot_see_do_not_count():
     attributes = labels(0, 20_000)
-    blind = rates(noisy_logits(attributes, np.array([0.0, 0.0, 0.5])), attributes)
-    np.testing.assert_array_equal(comparable(blind, blind), [True, True, False])
-    always_no = rates(np.full(attributes.shape, -1.0), attributes)
-    assert headline(always_no, blind) == 0.5
+    blind = attribute_rates(noisy_logits(attributes, np.array([0.0, 0.0, 0.5])), attributes)
+    np.testing.assert_array_equal(comparable_attributes(blind, blind), [True, True, False])
+    always_no = attribute_rates(np.full(attributes.shape, -1.0), attributes)
+    assert accuracy_ratio(always_no, blind) == 0.5
     assert control(always_no, blind) == 0
 
 
 def test_attributes_never_asked_for_do_not_count():
     attributes = labels(0, 1000)
-    real = rates(logits_of(attributes), attributes)
+    real = attribute_rates(logits_of(attributes), attributes)
     attributes[:, 2] = 0
-    generated = rates(logits_of(attributes), attributes)
-    np.testing.assert_array_equal(comparable(generated, real), [True, True, False])
-    assert headline(generated, real) == control(generated, real) == 1
+    generated = attribute_rates(logits_of(attributes), attributes)
+    np.testing.assert_array_equal(comparable_attributes(generated, real), [True, True, False])
+    assert accuracy_ratio(generated, real) == control(generated, real) == 1
 
 
 def test_headline_of_no_attribute_is_not_a_number():
-    real = rates(logits_of(labels(0, 1000)), labels(0, 1000))
-    never_asked = rates(logits_of(labels(0, 1000)), np.zeros((1000, 3), np.uint8))
-    assert np.isnan(headline(never_asked, real))
+    real = attribute_rates(logits_of(labels(0, 1000)), labels(0, 1000))
+    never_asked = attribute_rates(logits_of(labels(0, 1000)), np.zeros((1000, 3), np.uint8))
+    assert np.isnan(accuracy_ratio(never_asked, real))
     assert np.isnan(control(real, real, np.zeros(3, bool)))
 
 
 def test_tiers():
-    real = rates(logits_of(labels(0, 1000)), labels(0, 1000))
+    real = attribute_rates(logits_of(labels(0, 1000)), labels(0, 1000))
     accuracy = np.array([0.9, 0.8999, 0.75, 0.7499, np.nan, 0.95])
     real = real._replace(balanced_accuracy=accuracy)
     names = ("Male", "Smiling", "Young", "Big_Nose", "Bald", "Pointy_Nose")
     expected = ["sure", "fair", "fair", "unsure", "unsure", "unsure"]
-    assert tiers(names, real) == expected
-    assert tiers(names, real, random=()) == [*expected[:5], "sure"]  # Drawn: without any error.
+    assert assign_tiers(names, real) == expected
+    assert assign_tiers(names, real, random=()) == [
+        *expected[:5],
+        "sure",
+    ]  # Drawn: without any error.
     with pytest.raises(ValueError, match="2 names for 6 rates"):
-        tiers(names[:2], real)
+        assign_tiers(names[:2], real)
 
 
 def test_random_labels_are_attributes_of_celeba():
@@ -199,7 +206,7 @@ def test_random_labels_are_attributes_of_celeba():
 
 def test_swaps_of_an_obedient_generator():
     attributes = labels(0, 100)
-    found = swaps(logits_of(attributes), logits_of(flipped(attributes)), attributes)
+    found = compare_swaps(logits_of(attributes), logits_of(flipped(attributes)), attributes)
     assert (found.success == 1).all()
     np.testing.assert_array_equal(found.moved, np.eye(3))
     certain = np.tanh(1)  # The sigmoid of 2 less that of -2.
@@ -211,7 +218,7 @@ def test_a_generator_that_ignores_requests_has_no_success():
     attributes = labels(0, 100)
     for seed in range(3):  # Right by chance in some, and wrong in others.
         shown = logits_of(labels(seed, 100))
-        found = swaps(shown, np.stack([shown] * 3), attributes)
+        found = compare_swaps(shown, np.stack([shown] * 3), attributes)
         assert not found.success.any()
         assert not found.moved.any()
         assert not found.shift.any()
@@ -226,7 +233,7 @@ def test_an_entangled_cell_is_seen_alone():
         return logits_of(shown)
 
     attributes = labels(0, 1000)
-    found = swaps(generate(attributes), generate(flipped(attributes)), attributes)
+    found = compare_swaps(generate(attributes), generate(flipped(attributes)), attributes)
     serious, female = (attributes[:, 1] == 0).mean(), (attributes[:, 0] == 0).mean()
     moved = np.eye(3)
     moved[0, 1] = serious  # Male makes them smile who otherwise would not.
@@ -246,7 +253,7 @@ def test_contrary_attributes_move_each_other_downwards():
         return logits_of(shown)
 
     attributes = np.array([[0, 1], [1, 1], [0, 0], [1, 0]], np.uint8)
-    found = swaps(generate(attributes), generate(flipped(attributes)), attributes)
+    found = compare_swaps(generate(attributes), generate(flipped(attributes)), attributes)
     np.testing.assert_array_equal(found.moved, [[1, 0.5], [0, 0.5]])
     np.testing.assert_allclose(found.shift, np.tanh(1) * np.array([[1, -0.5], [0, 0.5]]))
 
@@ -257,10 +264,13 @@ def test_swaps_are_the_same_from_either_side(rng):
     """A face and its variant are a pair: neither comes first."""
     attributes, before = labels(0, 30)[:, :1], rng.standard_normal((30, 1))
     after = rng.standard_normal((1, 30, 1))
-    same(swaps(before, after, attributes), swaps(after[0], before[None], 1 - attributes))
+    same(
+        compare_swaps(before, after, attributes),
+        compare_swaps(after[0], before[None], 1 - attributes),
+    )
     order = rng.permutation(30)
-    found = swaps(before[order], after[:, order], attributes[order])
-    same(found, swaps(before, after, attributes))
+    found = compare_swaps(before[order], after[:, order], attributes[order])
+    same(found, compare_swaps(before, after, attributes))
     assert (found.success <= np.diag(found.moved)).all()
     assert np.isnan(found.leakage)
 
@@ -286,12 +296,12 @@ def test_shuffled_requests_are_seen_by_all_but_the_distance_of_pictures():
     assert apart <= obeyed < 3 * apart
     assert ignored > 30 * obeyed
 
-    obeyed = intra_attribute(real, real_attributes, fake, attributes, least=100)
-    ignored = intra_attribute(real, real_attributes, fake, shuffled, least=100)
+    obeyed = intra_attribute_distances(real, real_attributes, fake, attributes, least=100)
+    ignored = intra_attribute_distances(real, real_attributes, fake, shuffled, least=100)
     assert (ignored > 10 * obeyed).all()
 
     seen = noisy_logits(attributes, np.array([0.1, 0.1, 0.1]))
-    obeyed, ignored = rates(seen, attributes), rates(seen, shuffled)
+    obeyed, ignored = attribute_rates(seen, attributes), attribute_rates(seen, shuffled)
     for name in ("true_positive", "true_negative", "balanced_accuracy", "f1", "precision"):
         assert (getattr(ignored, name) < getattr(obeyed, name)).all()
     np.testing.assert_allclose(ignored.balanced_accuracy, 0.5, atol=0.05)
@@ -332,13 +342,13 @@ def test_joint_distance_does_not_depend_on_the_unit_of_features():
 def test_intra_attribute_is_the_distance_of_those_who_have_it():
     real_attributes, attributes = labels(0, 1000), labels(1, 800)
     real, fake = features_of(real_attributes, 2), features_of(attributes, 3)
-    found = intra_attribute(real, real_attributes, fake, attributes, least=100)
+    found = intra_attribute_distances(real, real_attributes, fake, attributes, least=100)
     rows = real_attributes[:, 1] == 1, attributes[:, 1] == 1
     assert found[1] == frechet_distance(real[rows[0]], fake[rows[1]])
     assert np.isnan(found[2])  # 5 % of either.
     fewest = min(rows[0].sum(), rows[1].sum())
     for least, known in ((fewest, True), (fewest + 1, False)):
-        found = intra_attribute(real, real_attributes, fake, attributes, least=int(least))
+        found = intra_attribute_distances(real, real_attributes, fake, attributes, least=int(least))
         assert np.isfinite(found[1]) == known
 
 
@@ -356,10 +366,10 @@ def test_intra_attribute_is_the_distance_of_those_who_have_it():
 def test_attributes_of_other_shapes_or_values_are_refused(attributes, message):
     logits, good = np.zeros((10, 3)), np.ones((10, 3), np.uint8)
     with pytest.raises(ValueError, match=message):
-        rates(logits, attributes)
+        attribute_rates(logits, attributes)
     with pytest.raises(ValueError, match=message):
-        swaps(logits, np.zeros((3, 10, 3)), attributes)
-    for distance in (intra_attribute, joint_distance):
+        compare_swaps(logits, np.zeros((3, 10, 3)), attributes)
+    for distance in (intra_attribute_distances, joint_distance):
         with pytest.raises(ValueError, match=f"fake_{message}"):
             distance(logits, good, logits, attributes)
 
@@ -367,11 +377,11 @@ def test_attributes_of_other_shapes_or_values_are_refused(attributes, message):
 def test_logits_that_are_no_numbers_are_refused():
     attributes, logits = labels(0, 10), np.full((10, 3), np.nan)
     with pytest.raises(ValueError, match="logits holds NaN"):
-        rates(logits, attributes)
+        attribute_rates(logits, attributes)
     with pytest.raises(ValueError, match=r"after\[0\] holds NaN"):
-        swaps(np.zeros((10, 3)), np.stack([logits] * 3), attributes)
+        compare_swaps(np.zeros((10, 3)), np.stack([logits] * 3), attributes)
     with pytest.raises(ValueError, match=r"after has the shape \(2, 10, 3\): \(3, 10, 3\)"):
-        swaps(np.zeros((10, 3)), np.zeros((2, 10, 3)), attributes)
+        compare_swaps(np.zeros((10, 3)), np.zeros((2, 10, 3)), attributes)
 
 
 def test_joint_distance_needs_a_real_that_has_something():

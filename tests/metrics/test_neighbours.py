@@ -10,7 +10,7 @@ from gan.metrics import distances
 from gan.metrics.neighbours import (
     authenticity,
     density_coverage,
-    nearest,
+    find_nearest,
     nearest_others,
     nearest_ratio,
     neighbour_scores,
@@ -62,7 +62,7 @@ def test_scores_agree_with_their_definitions(n, m, ks):
     assert at_once[:5] == pytest.approx(expected, abs=1e-12)
     np.testing.assert_array_equal(at_once.nearest.index, cdist(real, fake).argmin(axis=0))
     np.testing.assert_allclose(at_once.nearest.distance, cdist(real, fake).min(axis=0))
-    np.testing.assert_array_equal(at_once.nearest, nearest(real, fake))
+    np.testing.assert_array_equal(at_once.nearest, find_nearest(real, fake))
 
 
 @pytest.mark.parametrize("block", [1, 7, 50])
@@ -160,7 +160,7 @@ def test_copies_are_found():
     train, fresh = normal(0, 400), normal(1, 400)
     index = np.random.default_rng(2).permutation(400)
     copies = train[index]
-    found = nearest(train, copies)
+    found = find_nearest(train, copies)
     np.testing.assert_array_equal(found.index, index)
     np.testing.assert_array_equal(found.distance, 0)  # Exactly.
     assert authenticity(train, copies) == 0
@@ -181,7 +181,7 @@ def test_the_ratio_of_nearest_distances_is_1_without_copies_and_falls_with_them(
     train, test, fresh = normal(0, 400), normal(1, 300), normal(2, 400)
 
     def ratio(held_out, fake):
-        return nearest_ratio(nearest(train, held_out), nearest(train, fake))
+        return nearest_ratio(find_nearest(train, held_out), find_nearest(train, fake))
 
     assert ratio(test, fresh) == pytest.approx(1, abs=0.05)
     assert ratio(test, np.concatenate([train[:200], fresh[:200]])) == pytest.approx(0.5, abs=0.05)
@@ -222,7 +222,7 @@ def test_memory_does_not_grow_with_the_square_of_the_rows(monkeypatch):
     assert peak < 3000**2 * 8 / 10
 
 
-SCORES = [precision_recall, density_coverage, authenticity, nearest, neighbour_scores]
+SCORES = [precision_recall, density_coverage, authenticity, find_nearest, neighbour_scores]
 
 
 @pytest.mark.parametrize("score", SCORES, ids=lambda function: function.__name__)

@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 
 from gan.data.store import Meta, Rows, open_store, write_store
-from gan.metrics.extractors import extractor as extractor_module
-from gan.metrics.extractors.attribute_classifier import Looks
-from gan.metrics.extractors.extractor import Extractor, looks_of
-from gan.metrics.reference_set import Reals
+from gan.metrics.extractors.extractor import Extracted, Extractor
+from gan.metrics.reference_set import ReferenceSet
 
 NAMES = ("cat", "dog", "emu")
 
@@ -26,40 +24,20 @@ def stores(tmp_path):
     return made
 
 
-def extractor(name: str, calls: list[int], stamp: str = "s") -> Extractor:
-    def look(images: np.ndarray) -> Looks:
-        calls.append(len(images))
+def extractor(name: str) -> Extractor:
+    def extract(images: np.ndarray) -> Extracted:
         flat = images[:, ::4, ::4].reshape(len(images), -1).astype(np.float32)
-        return Looks(flat, flat[:, :5])
+        return Extracted(flat, flat[:, :5])
 
-    return Extractor(name, stamp, look)
-
-
-def test_a_picture_is_looked_at_once_unless_something_is_another(stores, monkeypatch):
-    calls: list[int] = []
-    monkeypatch.setattr(extractor_module, "AT_A_TIME", 7)
-    train, rows = stores["train"], np.arange(0, 90, 3)
-    first = looks_of(extractor("e", calls), train, rows)
-    assert sum(calls) == 30
-    assert max(calls) == 7
-    flat = train.images[rows][:, ::4, ::4].reshape(30, -1)  # In order, whoever was first.
-    np.testing.assert_array_equal(first.features, flat)
-    again = looks_of(extractor("e", calls), train, rows)
-    assert sum(calls) == 30
-    np.testing.assert_array_equal(again.features, first.features)
-    looks_of(extractor("e", calls, "other weights"), train, rows)
-    looks_of(extractor("e", calls), train, rows + 1)
-    looks_of(extractor("e", calls), stores["test"], np.arange(30))
-    assert sum(calls) == 120
-    for path in (train.path.parent / "looks").iterdir():
-        path.write_bytes(path.read_bytes()[:-30])
-    np.testing.assert_array_equal(looks_of(extractor("e", calls), train, rows).features, flat)
+    return Extractor(name, "stamp", extract)
 
 
 def test_only_classes_seen_by_the_known_inception_get_an_inception_score(stores):
     def scores(name: str, names: tuple[str, ...]) -> dict:
-        reals = Reals(stores, "validation", 24, names, None, extractor(name, []))
-        return reals.scores(reals.see(stores["test"].images[:24], None)) | {"": reals.has_classes}
+        reference = ReferenceSet(stores, "validation", 24, names, (extractor(name),))
+        return reference.score(reference.extract(stores["test"].images[:24], None)) | {
+            "": reference.has_classes
+        }
 
     assert {"IS", "FID", "KID"} <= scores("inception", NAMES).keys()
     assert scores("inception", NAMES)[""]
@@ -71,12 +49,12 @@ def test_only_classes_seen_by_the_known_inception_get_an_inception_score(stores)
 
 
 def test_floors_are_of_the_other_held_out_split_where_it_has_so_many(stores):
-    see = extractor("inception", [])
-    assert Reals(stores, "validation", 24, (), None, see).other_split == "test"
-    assert Reals(stores, "test", 24, (), None, see).other_split == "validation"
-    assert Reals(stores, "test", 30, (), None, see).other_split == "train"
-    reals = Reals(stores, "train", 40, (), None, see)
-    assert reals.other_split == "train"
-    seen = {x.tobytes() for x in reals.held_out.images}
+    see = extractor("inception")
+    assert ReferenceSet(stores, "validation", 24, (), (see,)).baseline_split == "test"
+    assert ReferenceSet(stores, "test", 24, (), (see,)).baseline_split == "validation"
+    assert ReferenceSet(stores, "test", 30, (), (see,)).baseline_split == "train"
+    reference = ReferenceSet(stores, "train", 40, (), (see,))
+    assert reference.baseline_split == "train"
+    seen = {x.tobytes() for x in reference.held_out.images}
     assert len(seen) == 40
-    assert not seen & {x.tobytes() for x in reals.other.images}
+    assert not seen & {x.tobytes() for x in reference.baseline_pictures.images}

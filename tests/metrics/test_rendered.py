@@ -9,20 +9,20 @@ import pytest
 from gan.data.faces import dataset
 from gan.data.faces.dataset import ATTRIBUTES
 from gan.metrics import rendered
-from gan.metrics.rendered import PLAIN, compositions, contradictions, fresh_labels, joint_scores
+from gan.metrics.rendered import PLAIN, contradictions, draw_labels, score_compositions, score_joint
 
 NUM = 20_000
 
 
 @pytest.fixture(scope="module")
 def law():
-    return fresh_labels(200_000)
+    return draw_labels(200_000)
 
 
 @pytest.fixture
 def sample():
     """What a perfect generator shows."""
-    return fresh_labels(NUM, seed=2)
+    return draw_labels(NUM, seed=2)
 
 
 def column(name: str) -> int:
@@ -46,10 +46,10 @@ def test_fresh_labels_are_those_of_faces_of_different_people():
     chunk, start = rendered.CHUNK, rendered.CHUNK - 10
     index = np.arange(start, start + chunk) * dataset.IMAGES_PER_IDENTITY
     known = dataset.describe_faces(3, jnp.asarray(index))
-    np.testing.assert_array_equal(fresh_labels(chunk + 7, seed=3)[start:], known.attributes[:17])
+    np.testing.assert_array_equal(draw_labels(chunk + 7, seed=3)[start:], known.attributes[:17])
     assert len(np.unique(known.identity)) == chunk
     with pytest.raises(ValueError, match="num is 0: 1 or more"):
-        fresh_labels(0)
+        draw_labels(0)
 
 
 def test_fresh_labels_are_not_the_training_set():
@@ -60,7 +60,7 @@ def test_fresh_labels_are_not_the_training_set():
 
 
 def test_a_sampler_that_keeps_the_law_is_at_its_floor(law, sample):
-    found = joint_scores(sample, law)
+    found = score_joint(sample, law)
     assert found.total_variation == pytest.approx(found.floor, rel=0.1)
     assert found.differing_pairs == ()
     assert found.expected_cells > 200
@@ -70,16 +70,16 @@ def test_a_sampler_that_keeps_the_law_is_at_its_floor(law, sample):
 
 def test_false_alarms_are_rare_though_the_law_is_known_by_few_draws(law):
     parts = itertools.pairwise(np.split(law, 20))
-    alarms = [bool(joint_scores(*sets).differing_pairs) for sets in parts]
+    alarms = [bool(score_joint(*sets).differing_pairs) for sets in parts]
     assert sum(alarms) <= 2  # 0.2 expected.
 
 
 def test_the_floor_falls_with_the_number_of_faces(law, sample):
-    few, many = joint_scores(sample[:200], law), joint_scores(sample, law)
+    few, many = score_joint(sample[:200], law), score_joint(sample, law)
     assert few.floor > 3 * many.floor
     assert few.total_variation == pytest.approx(few.floor, rel=0.15)
-    assert many == joint_scores(sample, law)  # The floor is drawn by a seed.
-    assert many.floor != joint_scores(sample, law, seed=1).floor
+    assert many == score_joint(sample, law)  # The floor is drawn by a seed.
+    assert many.floor != score_joint(sample, law, seed=1).floor
 
 
 def test_total_variation_by_hand():
@@ -88,10 +88,10 @@ def test_total_variation_by_hand():
     rows[:, column("Big_Nose")] = (0, 1, 0, 1)  # Not among those compared.
     other = rows.copy()
     other[:, column("Smiling")] = (0, 0, 0, 1)
-    assert joint_scores(rows, other).total_variation == pytest.approx(0.5)
+    assert score_joint(rows, other).total_variation == pytest.approx(0.5)
     other[:, column("Male")] = 1
-    assert joint_scores(rows, other).total_variation == 1
-    assert joint_scores(rows, rows).total_variation == 0
+    assert score_joint(rows, other).total_variation == 1
+    assert score_joint(rows, rows).total_variation == 0
 
 
 def test_missing_cells_by_hand():
@@ -106,15 +106,15 @@ def test_missing_cells_by_hand():
         ([0] * 10, 1, 2),
         ([0] * 9, 0, 0),  # 4.5 expected of either.
     ):
-        found = joint_scores(smiling(*values), law)
+        found = score_joint(smiling(*values), law)
         assert (found.missing_cells, found.expected_cells) == (missing, expected)
 
 
 def test_a_dropped_mode_is_caught(law, sample):
-    found = joint_scores(without(sample, "Bald"), law)
+    found = score_joint(without(sample, "Bald"), law)
     assert found.missing_cells > 5
     assert pairs_of("Bald") <= set(found.differing_pairs)
-    rarer = joint_scores(without(sample, "Eyeglasses", "Male"), law)
+    rarer = score_joint(without(sample, "Eyeglasses", "Male"), law)
     assert rarer.missing_cells > 5
     assert ("Eyeglasses", "Male") in rarer.differing_pairs
 
@@ -126,7 +126,7 @@ def test_an_ignored_dependence_is_caught_without_any_wrong_share(law, sample):
     for male in (0, 1):
         rows = np.flatnonzero(sample[:, column("Male")] == male)
         sample[rows, mouth] = np.random.default_rng(male).permutation(sample[rows, mouth])
-    found = joint_scores(sample, law)
+    found = score_joint(sample, law)
     assert found.total_variation > 2 * found.floor
     assert ("Mouth_Slightly_Open", "Smiling") in found.differing_pairs
     assert set(found.differing_pairs) <= pairs_of("Mouth_Slightly_Open")
@@ -137,20 +137,20 @@ def test_an_ignored_dependence_is_caught_without_any_wrong_share(law, sample):
 def test_a_wrong_share_shows_in_all_pairs_of_the_attribute_and_in_no_other(law, sample):
     smile = sample[:, column("Smiling")]
     smile |= np.random.default_rng(0).random(NUM) < 0.2
-    assert set(joint_scores(sample, law).differing_pairs) == pairs_of("Smiling")
+    assert set(score_joint(sample, law).differing_pairs) == pairs_of("Smiling")
 
 
 def test_the_order_of_faces_does_not_matter(law, sample):
     shuffled = np.random.default_rng(0).permutation(sample)
-    assert joint_scores(shuffled, law) == joint_scores(sample, law)
+    assert score_joint(shuffled, law) == score_joint(sample, law)
 
 
 def test_errors_of_a_decoder_on_both_sides_cancel(law, sample):
     def decode(attributes, seed):
         return attributes ^ (np.random.default_rng(seed).random(attributes.shape) < 0.02)
 
-    assert joint_scores(decode(sample, 0), law).differing_pairs
-    found = joint_scores(decode(sample, 0), decode(law, 1))
+    assert score_joint(decode(sample, 0), law).differing_pairs
+    found = score_joint(decode(sample, 0), decode(law, 1))
     assert found.differing_pairs == ()
     assert found.total_variation == pytest.approx(found.floor, rel=0.1)
 
@@ -187,15 +187,17 @@ def test_compositions_by_hand():
     requested = rows((0, 0), (0, 1), (1, 0), (1, 1), (1, 1), (1, 1))
     decoded = rows((0, 0), (0, 0), (1, 0), (1, 1), (0, 1), (0, 0))
     names = ("Eyeglasses", "Wearing_Hat")
-    found = compositions(train, requested, decoded, names)
+    found = score_compositions(train, requested, decoded, names)
     assert found == pytest.approx((2 / 3, 1 / 3, 3, 3))
     # What one face has is unseen, too.
-    assert compositions(train, requested, decoded, names, rare=1) == pytest.approx((1, 1 / 4, 2, 4))
+    assert score_compositions(train, requested, decoded, names, rare=1) == pytest.approx(
+        (1, 1 / 4, 2, 4)
+    )
     # Another attribute is of no concern unless asked about.
     decoded[:, column("Smiling")] = 1
-    assert compositions(train, requested, decoded, names) == found
-    assert compositions(train, requested, decoded, (*names, "Smiling")).seen == 0
-    everything = compositions(requested, requested, requested)
+    assert score_compositions(train, requested, decoded, names) == found
+    assert score_compositions(train, requested, decoded, (*names, "Smiling")).seen == 0
+    everything = score_compositions(requested, requested, requested)
     assert (everything.seen, everything.num_unseen) == (1, 0)
     assert np.isnan(everything.unseen)
 
@@ -210,7 +212,7 @@ def test_a_generator_that_snaps_to_known_faces_fails_on_new_ones(sample):
     distance = (requested[:, None, columns] != known).sum(axis=2)
     decoded = requested.copy()
     decoded[:, columns] = known[distance.argmin(axis=1)]
-    found = compositions(train, requested, decoded, names)
+    found = score_compositions(train, requested, decoded, names)
     assert (found.seen, found.unseen) == (1, 0)
     assert found.num_unseen == requested[:, columns[:2]].all(axis=1).sum() > 10
 
@@ -221,10 +223,10 @@ def test_a_generator_that_snaps_to_known_faces_fails_on_new_ones(sample):
 def test_values_and_shapes_that_cannot_be_are_refused(law):
     rows = law[:10]
     with pytest.raises(ValueError, match=r"decoded has the shape \(0, 40\): one face or more"):
-        joint_scores(rows[:0], rows)
+        score_joint(rows[:0], rows)
     with pytest.raises(ValueError, match="law holds 255: 0"):
-        joint_scores(rows, np.full((2, 40), 255, np.uint8))
+        score_joint(rows, np.full((2, 40), 255, np.uint8))
     with pytest.raises(ValueError, match="9 decoded rows for 10 requests: one each"):
-        compositions(rows, rows, rows[:9])
+        score_compositions(rows, rows, rows[:9])
     with pytest.raises(ValueError, match=r"'Bold' is no attribute\. Did you mean 'Bald'"):
-        compositions(rows, rows, rows, ("Bold",))
+        score_compositions(rows, rows, rows, ("Bold",))

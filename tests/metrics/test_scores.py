@@ -14,12 +14,12 @@ def features():
 
 
 def test_only_features_of_the_known_inception_give_an_fid(features):
-    known = scores.of_features(*features, "inception")
+    known = scores.score_features(*features, "inception")
     assert {"FID", "KID", "MIND-inception", "precision-inception"} <= known.keys()
-    clean = scores.of_features(*features, "inception-clean")
+    clean = scores.score_features(*features, "inception-clean")
     assert {"FID-clean", "KID-clean", "recall-inception-clean"} <= clean.keys()
     for name in ("unverified@12345678", "unverified@12345678-clean", "attr@12345678"):
-        others = scores.of_features(*features, name)
+        others = scores.score_features(*features, name)
         assert f"FD-{name}" in others
         assert not any(x.startswith(("FID", "KID")) for x in others)
         assert [*others.values()] == [*known.values()]
@@ -27,18 +27,18 @@ def test_only_features_of_the_known_inception_give_an_fid(features):
 
 def test_every_score_has_a_way_that_is_better(features):
     images = np.zeros((8, 16, 16, 3), np.uint8)
-    found = scores.of_features(*features, "inception") | scores.of_pictures(images, images)
+    found = scores.score_features(*features, "inception") | scores.score_pictures(images, images)
     for name in found:
-        assert scores.better(name) in ("lower", "higher")
-    assert scores.better("FD-attr@1a2b3c4d") == "lower"
-    assert scores.better("recall-attr@1a2b3c4d") == "higher"
+        assert scores.better_direction(name) in ("lower", "higher")
+    assert scores.better_direction("FD-attr@1a2b3c4d") == "lower"
+    assert scores.better_direction("recall-attr@1a2b3c4d") == "higher"
     with pytest.raises(ConfigError, match="Did you mean 'recall'"):
-        scores.better("recal-attr@1a2b3c4d")
+        scores.better_direction("recal-attr@1a2b3c4d")
 
 
 def test_a_score_is_found_by_its_beginning():
     there = ["swd", "FD-attr@1a2b3c4d", "FD-unverified@5e6f7a8b"]
-    assert scores.find("FD-unverified", there) == there[2]
-    assert scores.find("FD", there) == scores.find("FD-attr", there) == there[1]
+    assert scores.find_score("FD-unverified", there) == there[2]
+    assert scores.find_score("FD", there) == scores.find_score("FD-attr", there) == there[1]
     with pytest.raises(ConfigError, match="no such score there.*There are: swd, "):
-        scores.find("FID", there)
+        scores.find_score("FID", there)

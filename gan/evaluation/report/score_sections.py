@@ -23,7 +23,7 @@ from gan.evaluation.score_rows import (
     score_mean,
     short_name,
 )
-from gan.metrics.scores import better
+from gan.metrics.scores import better_direction
 from gan.workdir.checkpoints import Best
 
 TIERS = ("sure", "fair", "unsure")
@@ -51,7 +51,7 @@ def render_headline(rows: Sequence[Row], name: str | None, shown: Row) -> str:
     if name:
         text += (
             f", and the best is step {shown['step']:,} with {short_name(name)} at "
-            f"{format_score(shown, name, '±')} ({better(name)} is better)"
+            f"{format_score(shown, name, '±')} ({better_direction(name)} is better)"
         )
     text += (
         f". The numbers are those of step {shown['step']:,}, whose {images} generated pictures are "
@@ -78,7 +78,7 @@ def _render_card(row: Row, name: str) -> str:
 
 def explain_score(name: str) -> str:
     """Says in words what a score measures, which direction is better and what its baseline is."""
-    direction = f"{better(name).title()} is better"
+    direction = f"{better_direction(name).title()} is better"
     meaning = words.SCORES.get(name.partition("-")[0])
     text = f"{meaning.measures} {direction}; {meaning.baseline}" if meaning else f"{direction}."
     return f"{text} {words.UNVERIFIED}" if "-unverified" in name else text
@@ -114,7 +114,7 @@ def _render_chart(rows: Sequence[Row], shown: Row, name: str) -> str:
         baseline=score_baseline(shown, name),
         best=shown["step"],
     )
-    return page.figure(svg, f"{short_name(name)} ({better(name)} is better)")
+    return page.figure(svg, f"{short_name(name)} ({better_direction(name)} is better)")
 
 
 def render_attributes(row: Row) -> str:
@@ -184,7 +184,7 @@ def render_all_scores(rows: Sequence[Row], shown: Row) -> str:
             name,
             *(format_score(row, name, "±") for row in columns),
             format_baseline(shown, name),
-            better(name),
+            better_direction(name),
         ]
         for name in names
     ]

@@ -13,19 +13,26 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
-from jaxtyping import Float, Float64, UInt8
+from jaxtyping import Float64
 
 from gan.data.attributes import UNREADABLE
 from gan.data.store import Store, sync_folder, synced_file, wait_for_lock
 from gan.errors import DataError
-from gan.metrics.conditional import rates
-from gan.metrics.distances import spread
+from gan.metrics.conditional import attribute_rates
+from gan.metrics.distances import spread_rows
 from gan.metrics.extractors.classifier_cnn import RECIPE, AttributeCNN, Variables, fit
+from gan.metrics.extractors.extractor import (
+    VERSION,
+    Extracted,
+    Extractor,
+    ExtractorInputs,
+    Pictures,
+    extract_in_batches,
+)
 from gan.runtime.logs import log
 from gan.runtime.parallel import compiler_options
 
@@ -34,42 +41,29 @@ HELD_OUT = 4096  # Pictures at most, on which it is measured.
 VARIABLES = "variables/"  # Before the names of their arrays in the file.
 
 
-class Looks(NamedTuple):
-    """What the network says of n images."""
-
-    features: Float[np.ndarray, "n d"]  # float32, after the last pooling; d = 256.
-    logits: Float[np.ndarray, "n a"]  # float32; > 0: the attribute is there.
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
-class AttributeNetwork:
+class AttributeClassifier:
     """A trained network."""
 
     names: tuple[str, ...]  # Of the attributes, all of the store's.
     variables: Variables
-    sha256: str  # Of the variables: `content_hash`.
+    sha256: str  # Of the variables: `hash_variables`.
     balanced_accuracy: Float64[np.ndarray, " a"]  # On held-out pictures; NaN if all there are same.
 
-    def look(self, images: UInt8[np.ndarray, "n h w 3"], batch_size: int = 128) -> Looks:
-        """What it says of all images, each by itself; `batch_size` at a time are on the device.
+    def extract(self, images: Pictures, batch_size: int = 128) -> Extracted:
+        """Returns features [n 256] and a logit for each attribute [n a], above 0 if it is seen.
 
-        Raises ValueError for images of another type or none: floats would give a number too.
+        `images` are uint8 [n h w 3]; `batch_size` of them are on the device at a time. Raises
+        ValueError for others, or none.
         """
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not images.size:
-            raise ValueError(f"images as uint8 [n h w 3]: got {images.dtype} {[*images.shape]}")
         variables = jax.device_put(self.variables)
-        apply, parts = _compiled(len(self.names)), []
-        for first in range(0, len(images), batch_size):
-            batch = images[first : first + batch_size]
-            # Always as many: a picture must not depend on how many others there are.
-            rows = np.pad(batch, [(0, batch_size - len(batch)), (0, 0), (0, 0), (0, 0)])
-            parts.append([x[: len(batch)] for x in apply(variables, rows)])
-        return Looks(*(np.concatenate(x) for x in zip(*jax.device_get(parts), strict=True)))
+        apply = functools.partial(_compiled(len(self.names)), variables)
+        return extract_in_batches(apply, images, batch_size)
 
 
 @functools.cache
 def _compiled(num_attributes: int) -> Callable:
-    """The network for so many attributes, as `look` calls it."""
+    """The network for so many attributes, as `AttributeClassifier.extract` calls it."""
 
     def apply(variables: Variables, images: jax.Array) -> tuple[jax.Array, jax.Array]:
         return AttributeCNN(num_attributes).apply(variables, images.astype(np.float32))
@@ -77,7 +71,25 @@ def _compiled(num_attributes: int) -> Callable:
     return jax.jit(apply, compiler_options=compiler_options())
 
 
-def attribute_network(train: Store, held_out: Store) -> AttributeNetwork:
+def make_extractor(inputs: ExtractorInputs) -> Extractor | None:
+    """Makes the extractor of the data set's attribute classifier; None if no attribute varies.
+
+    The classifier is read or trained as by `load_or_train_classifier`. Its scores compare with
+    those of the same hash only, which is part of its name.
+    """
+    if not any(0 < share < 1 for share in inputs.train.attributes.mean(axis=0)):
+        log.info("This data set has no attributes: no classifier can be trained for it.")
+        return None
+    classifier = load_or_train_classifier(inputs.train, inputs.validation)
+    return Extractor(
+        name=f"attr@{classifier.sha256[:8]}",
+        stamp=f"{classifier.sha256} v{VERSION}",
+        extract=classifier.extract,
+        attributes=classifier.names,
+    )
+
+
+def load_or_train_classifier(train: Store, held_out: Store) -> AttributeClassifier:
     """The network of a data set: read from `attribute_network.npz` beside its `train` split.
 
     Where none is there, or one of other pictures, labels or code, it is trained and written, by one
@@ -85,7 +97,7 @@ def attribute_network(train: Store, held_out: Store) -> AttributeNetwork:
     """
     path, origin = train.path.parent / FILE, _origin(train, held_out)
     found = _read(path, origin)
-    if isinstance(found, AttributeNetwork):
+    if isinstance(found, AttributeClassifier):
         return found
     with wait_for_lock(path.parent):
         found = _read(path, origin)  # Another process may have written it meanwhile.
@@ -103,14 +115,14 @@ def attribute_network(train: Store, held_out: Store) -> AttributeNetwork:
     return found
 
 
-def _train(train: Store, held_out: Store) -> AttributeNetwork:
+def _train(train: Store, held_out: Store) -> AttributeClassifier:
     start = time.monotonic()
     names = train.attribute_names
     variables = fit(train.images, np.asarray(train.attributes))
-    unmeasured = AttributeNetwork(names, variables, content_hash(variables), np.empty(0))
-    rows = spread(len(held_out.images), HELD_OUT)
-    logits = unmeasured.look(np.asarray(held_out.images[rows])).logits
-    accuracy = rates(logits, np.asarray(held_out.attributes[rows])).balanced_accuracy
+    unmeasured = AttributeClassifier(names, variables, hash_variables(variables), np.empty(0))
+    rows = spread_rows(len(held_out.images), HELD_OUT)
+    logits = unmeasured.extract(np.asarray(held_out.images[rows])).logits
+    accuracy = attribute_rates(logits, np.asarray(held_out.attributes[rows])).balanced_accuracy
     network = dataclasses.replace(unmeasured, balanced_accuracy=accuracy)
     known = [i for i in np.argsort(accuracy) if not np.isnan(accuracy[i])]
     log.info(
@@ -126,7 +138,7 @@ def _train(train: Store, held_out: Store) -> AttributeNetwork:
     return network
 
 
-def content_hash(variables: Variables) -> str:
+def hash_variables(variables: Variables) -> str:
     """SHA-256 of the names, shapes and values, as little-endian float32, in the names' order."""
     content = hashlib.sha256()
     for name, array in sorted(flatten_dict(variables, sep="/").items()):
@@ -148,7 +160,7 @@ def _origin(train: Store, held_out: Store) -> dict[str, str]:
     return origin
 
 
-def _read(path: Path, origin: dict[str, str]) -> AttributeNetwork | str:
+def _read(path: Path, origin: dict[str, str]) -> AttributeClassifier | str:
     """The network in the file, or what is the matter with it, to follow the file's name."""
     if not path.exists():
         return "is not there yet"
@@ -167,15 +179,15 @@ def _read(path: Path, origin: dict[str, str]) -> AttributeNetwork | str:
             sep="/",
         )
         names, accuracy = (*map(str, arrays["names"]),), arrays["balanced_accuracy"]
-        network = AttributeNetwork(names, variables, str(arrays["sha256"]), accuracy)
+        network = AttributeClassifier(names, variables, str(arrays["sha256"]), accuracy)
     except UNREADABLE as error:
         return f"is damaged ({error})"
-    if content_hash(variables) != network.sha256:
+    if hash_variables(variables) != network.sha256:
         return "is damaged (another SHA-256)"
     return network
 
 
-def _write(path: Path, origin: dict[str, str], network: AttributeNetwork) -> None:
+def _write(path: Path, origin: dict[str, str], network: AttributeClassifier) -> None:
     """Aside first: a file that has its name is whole. Hold the lock."""
     arrays = {
         "names": np.array(network.names),

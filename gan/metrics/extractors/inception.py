@@ -1,15 +1,12 @@
-"""The network of FID: TensorFlow's InceptionV3 of 2015-12-05 (Szegedy et al. 2016, 1512.00567).
+"""FID's extractor: pictures resized as published, then the Inception network.
 
-It is not torchvision's: it has 1008 classes, other weights, leaves the padding out of its average
-pooling, and pools the maximum in the last block. Modules are named as in pytorch-fid's and
-torch-fidelity's checkpoints, which `gan.metrics.extractors.inception_weights` reads.
+"legacy" resizes as the published FIDs do if they do not say how, "clean" as clean-fid does.
 """
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,177 +14,39 @@ from jaxtyping import Array, Float, UInt8
 from PIL import Image
 
 from gan.errors import ConfigError, nearest
-
-SIDE = 299  # Pixels.
-CLASSES = 1008
-
-Kernel = tuple[int, int]
-ACROSS, DOWN = (1, 7), (7, 1)
-
-
-class Features(NamedTuple):
-    """What the network says of n images; compare distributions of `pool`, classes by `logits`."""
-
-    pool: Float[Array | np.ndarray, "n 2048"]
-    logits: Float[Array | np.ndarray, "n 1008"]  # Without bias, as in the Inception score.
-
-    @property
-    def probabilities(self) -> Float[Array, "n 1008"]:
-        """Of the classes; each row's sum is 1."""
-        return jax.nn.softmax(self.logits)
+from gan.metrics.extractors.extractor import (
+    VERSION,
+    Extracted,
+    Extractor,
+    ExtractorInputs,
+    Pictures,
+    extract_in_batches,
+)
+from gan.metrics.extractors.inception_network import SIDE, Inception
+from gan.metrics.extractors.inception_weights import read_weights
 
 
-class ConvBN(nn.Module):
-    """A convolution, normalisation by fixed statistics, and ReLU."""
+def make_extractor(inputs: ExtractorInputs) -> Extractor | None:
+    """Makes FID's extractor with the weights in the file `inputs.inception`; None without a file.
 
-    features: int
-    kernel: Kernel = (1, 1)
-    stride: int = 1
-    padding: str = "SAME"
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n _ _ {self.features}"]:
-        """From [n h w c]; "highest", as TF32 would move the features by 5e-4, bfloat16 by 5e-3."""
-        x = nn.Conv(
-            self.features,
-            self.kernel,
-            strides=self.stride,
-            padding=self.padding,
-            use_bias=False,
-            precision="highest",
-            name="conv",
-        )(x)
-        return nn.relu(nn.BatchNorm(use_running_average=True, epsilon=1e-3, name="bn")(x))
-
-
-class InceptionA(nn.Module):
-    """35 x 35, filters up to 5 x 5."""
-
-    pool_features: int
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w d"]:
-        """From c channels to d = 224 + pool_features."""
-        return _join(
-            ConvBN(64, name="branch1x1")(x),
-            _chain(x, "branch5x5", (48,), (64, (5, 5))),
-            _chain(x, "branch3x3dbl", (64,), (96, (3, 3)), (96, (3, 3))),
-            ConvBN(self.pool_features, name="branch_pool")(_mean_pool(x)),
+    Only the published weights get the name "inception", which gives "FID". Raises ConfigError for
+    an unknown `inputs.resize` or no such file, DataError for a file of other contents.
+    """
+    path, resize = inputs.inception, inputs.resize
+    if path is None:
+        return None
+    if resize not in RESIZES:
+        raise ConfigError(
+            f"--resize={resize}: one of {', '.join(RESIZES)}.{nearest(resize, RESIZES)}"
         )
+    weights = read_weights(path)
 
+    def extract(images: Pictures) -> Extracted:
+        return extract_features(weights.variables, images, resize)
 
-class InceptionB(nn.Module):
-    """From 35 x 35 to 17 x 17."""
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h//2 w//2 d"]:
-        """From c channels to d = 480 + c."""
-        return _join(
-            ConvBN(384, (3, 3), 2, "VALID", name="branch3x3")(x),
-            _chain(x, "branch3x3dbl", (64,), (96, (3, 3)), (96, (3, 3), 2, "VALID")),
-            _max_pool(x),
-        )
-
-
-class InceptionC(nn.Module):
-    """17 x 17, filters of 7 x 7 in two steps."""
-
-    width: int
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w 768"]:
-        """From c channels to 768."""
-        across, down = (self.width, ACROSS), (self.width, DOWN)
-        return _join(
-            ConvBN(192, name="branch1x1")(x),
-            _chain(x, "branch7x7", (self.width,), across, (192, DOWN)),
-            _chain(x, "branch7x7dbl", (self.width,), down, across, down, (192, ACROSS)),
-            ConvBN(192, name="branch_pool")(_mean_pool(x)),
-        )
-
-
-class InceptionD(nn.Module):
-    """From 17 x 17 to 8 x 8."""
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h//2 w//2 d"]:
-        """From c channels to d = 512 + c."""
-        last = ((3, 3), 2, "VALID")
-        return _join(
-            _chain(x, "branch3x3", (192,), (320, *last)),
-            _chain(x, "branch7x7x3", (192,), (192, ACROSS), (192, DOWN), (192, *last)),
-            _max_pool(x),
-        )
-
-
-class InceptionE(nn.Module):
-    """8 x 8, filters of 3 x 3 that fork."""
-
-    pool: str  # "mean", or "max": an error in TensorFlow's graph that FID keeps.
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w 2048"]:
-        """From c channels to 2048."""
-        single = _chain(x, "branch3x3", (384,))
-        double = _chain(x, "branch3x3dbl", (448,), (384, (3, 3)))
-        pooled = _mean_pool(x) if self.pool == "mean" else nn.max_pool(x, (3, 3), padding="SAME")
-        return _join(
-            ConvBN(320, name="branch1x1")(x),
-            ConvBN(384, (1, 3), name="branch3x3_2a")(single),
-            ConvBN(384, (3, 1), name="branch3x3_2b")(single),
-            ConvBN(384, (1, 3), name="branch3x3dbl_3a")(double),
-            ConvBN(384, (3, 1), name="branch3x3dbl_3b")(double),
-            ConvBN(192, name="branch_pool")(pooled),
-        )
-
-
-class Inception(nn.Module):
-    """From images in [0, 255], resized before, to features."""
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "n 299 299 3"]) -> Features:
-        """Features of each image by itself: float32 [n 2048] and [n 1008]."""
-        x = (x - 128) / 128  # 255 becomes 127/128, not 1.
-        x = ConvBN(32, (3, 3), 2, "VALID", name="Conv2d_1a_3x3")(x)
-        x = ConvBN(32, (3, 3), 1, "VALID", name="Conv2d_2a_3x3")(x)
-        x = ConvBN(64, (3, 3), name="Conv2d_2b_3x3")(x)
-        x = _max_pool(x)
-        x = ConvBN(80, name="Conv2d_3b_1x1")(x)
-        x = ConvBN(192, (3, 3), 1, "VALID", name="Conv2d_4a_3x3")(x)
-        x = _max_pool(x)
-        x = InceptionA(32, name="Mixed_5b")(x)
-        x = InceptionA(64, name="Mixed_5c")(x)
-        x = InceptionA(64, name="Mixed_5d")(x)
-        x = InceptionB(name="Mixed_6a")(x)
-        x = InceptionC(128, name="Mixed_6b")(x)
-        x = InceptionC(160, name="Mixed_6c")(x)
-        x = InceptionC(160, name="Mixed_6d")(x)
-        x = InceptionC(192, name="Mixed_6e")(x)
-        x = InceptionD(name="Mixed_7a")(x)
-        x = InceptionE("mean", name="Mixed_7b")(x)
-        x = InceptionE("max", name="Mixed_7c")(x)
-        pool = x.mean(axis=(1, 2))
-        classify = nn.Dense(CLASSES, use_bias=False, precision="highest", name="fc")
-        return Features(pool, classify(pool))
-
-
-def _chain(x: Array, name: str, *steps: tuple) -> Array:
-    """ConvBN of each step's arguments, named `name`_1, `name`_2, ..."""
-    for number, step in enumerate(steps, 1):
-        x = ConvBN(*step, name=f"{name}_{number}")(x)
-    return x
-
-
-def _join(*branches: Array) -> Array:
-    return jnp.concatenate(branches, axis=-1)
-
-
-def _max_pool(x: Array) -> Array:
-    return nn.max_pool(x, (3, 3), strides=(2, 2))
-
-
-def _mean_pool(x: Array) -> Array:
-    return nn.avg_pool(x, (3, 3), padding="SAME", count_include_pad=False)
+    name = "inception" if weights.known else f"unverified@{weights.sha256[:8]}"
+    name += "" if resize == "legacy" else f"-{resize}"
+    return Extractor(name, f"{weights.sha256} {resize} v{VERSION}", extract)
 
 
 def resize_legacy(images: UInt8[Array, "n h w 3"]) -> Float[Array, "n 299 299 3"]:
@@ -223,34 +82,27 @@ def resize_clean(images: UInt8[np.ndarray, "n h w 3"]) -> Float[np.ndarray, "n 2
     return np.stack(planes).reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
 
 
-look = jax.jit(Inception().apply)
+apply_inception = jax.jit(Inception().apply)
 
 
-def extract(
+def extract_features(
     variables: Any,
-    images: UInt8[np.ndarray, "n h w 3"],
+    images: Pictures,
     resize: str = "legacy",
     batch_size: int = 32,
-) -> Features:
-    """Features of all images, as NumPy arrays; `batch_size` at a time are on the device.
+    apply: Callable = apply_inception,
+) -> Extracted:
+    """Returns features [n 2048] and logits [n 1008] of `images`, uint8 [n h w 3].
 
-    `resize` is a key of `RESIZES`: "legacy" is what a published FID means if it does not say.
-    Raises ConfigError for another one, and ValueError for images of another type or none: floats in
-    [0, 1] or [-1, 1] would give a number too, and a wrong one.
+    `variables` are those of `Inception`, `resize` a key of `RESIZES`, and `batch_size` images are
+    on the device at a time. Raises ConfigError for another `resize`, ValueError for other images,
+    or none.
     """
     if resize not in RESIZES:
         raise ConfigError(f"resize={resize!r} is none of {[*RESIZES]}.{nearest(resize, RESIZES)}")
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not images.size:
-        raise ValueError(f"images as uint8 [n h w 3]: got {images.dtype} {[*images.shape]}")
-    variables, batch_size = jax.device_put(variables), min(batch_size, len(images))
-    parts = []
-    for first in range(0, len(images), batch_size):
-        batch = images[first : first + batch_size]
-        # The last one is filled up: another size would be compiled anew.
-        rows = np.pad(batch, [(0, batch_size - len(batch)), (0, 0), (0, 0), (0, 0)])
-        features = look(variables, RESIZES[resize](rows))
-        parts.append([np.asarray(x)[: len(batch)] for x in features])
-    return Features(*(np.concatenate(x) for x in zip(*parts, strict=True)))
+    variables = jax.device_put(variables)
+    network = lambda batch: apply(variables, RESIZES[resize](batch))  # noqa: E731
+    return extract_in_batches(network, images, max(1, min(batch_size, len(images))))
 
 
 RESIZES: dict[str, Callable] = {"legacy": jax.jit(resize_legacy), "clean": resize_clean}

@@ -17,7 +17,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from gan.errors import ConfigError, DataError, nearest
-from gan.metrics.extractors.inception import SIDE, Inception
+from gan.metrics.extractors.inception_network import SIDE, Inception
 from gan.metrics.extractors.torch_pickle import read_state_dict
 
 FILE = "pt_inception-2015-12-05-6726825d.pth"

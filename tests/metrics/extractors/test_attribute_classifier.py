@@ -17,9 +17,9 @@ from jaxtyping import TypeCheckError
 
 from gan.data.store import Meta, Rows, open_store, wait_for_lock, write_store
 from gan.errors import DataError
-from gan.metrics.conditional import rates
+from gan.metrics.conditional import attribute_rates
 from gan.metrics.extractors import attribute_classifier, classifier_cnn
-from gan.metrics.extractors.attribute_classifier import FILE, content_hash
+from gan.metrics.extractors.attribute_classifier import FILE, hash_variables
 from gan.metrics.extractors.classifier_cnn import AttributeCNN, fit
 
 NAMES = ("Bright", "Red", "Always", "Never")
@@ -99,42 +99,44 @@ def random_network(side, num_attributes=3):
     vary = lambda x: (np.asarray(x) + random.uniform(0.05, 0.1, x.shape)).astype(np.float32)  # noqa: E731
     variables = jax.tree.map(vary, variables)
     names = tuple(f"a{i}" for i in range(num_attributes))
-    return attribute_classifier.AttributeNetwork(
-        names, variables, content_hash(variables), np.ones(num_attributes)
+    return attribute_classifier.AttributeClassifier(
+        names, variables, hash_variables(variables), np.ones(num_attributes)
     )
 
 
 def test_it_learns_what_is_to_be_seen_and_the_rest_breaks_nothing(stores, caplog):
     with caplog.at_level(logging.INFO, "gan"):
-        network = attribute_classifier.attribute_network(*stores)
+        network = attribute_classifier.load_or_train_classifier(*stores)
     assert network.names == NAMES
     assert (network.balanced_accuracy[:2] > 0.95).all()
     assert np.isnan(network.balanced_accuracy[2:]).all()
     images, attributes = pictures(2, 50)
-    looks = network.look(images)
+    looks = network.extract(images)
     assert looks.features.dtype == looks.logits.dtype == np.float32
     assert np.isfinite(looks.features).all()
     assert np.isfinite(looks.logits).all()
-    assert (rates(looks.logits, attributes).balanced_accuracy[:2] > 0.95).all()
+    assert (attribute_rates(looks.logits, attributes).balanced_accuracy[:2] > 0.95).all()
     assert "is not there yet" in caplog.text
     assert f"attr@{network.sha256[:8]}" in caplog.text
 
 
 def test_the_same_pictures_give_the_same_bits(small, learnt):
     images, attributes = pictures(0, 96)
-    assert content_hash(fit(images, attributes)) == content_hash(learnt)
+    assert hash_variables(fit(images, attributes)) == hash_variables(learnt)
     attributes[0, 0] ^= 1
-    assert content_hash(fit(images, attributes)) != content_hash(learnt)
+    assert hash_variables(fit(images, attributes)) != hash_variables(learnt)
 
 
 def test_the_file_is_read_back_as_it_was_and_not_trained_again(stores, fits):
-    network = attribute_classifier.attribute_network(*stores)
-    again = attribute_classifier.attribute_network(*stores)
+    network = attribute_classifier.load_or_train_classifier(*stores)
+    again = attribute_classifier.load_or_train_classifier(*stores)
     assert len(fits) == 1
     assert again.names == network.names
-    assert again.sha256 == network.sha256 == content_hash(again.variables)
+    assert again.sha256 == network.sha256 == hash_variables(again.variables)
     np.testing.assert_array_equal(again.balanced_accuracy, network.balanced_accuracy)
-    for a, b in zip(again.look(stores[0].images), network.look(stores[0].images), strict=True):
+    for a, b in zip(
+        again.extract(stores[0].images), network.extract(stores[0].images), strict=True
+    ):
         np.testing.assert_array_equal(a, b)
 
 
@@ -165,13 +167,13 @@ def change_a_value(path):
     ],
 )
 def test_a_damaged_file_is_made_anew(stores, fits, damage, caplog):
-    network = attribute_classifier.attribute_network(*stores)
+    network = attribute_classifier.load_or_train_classifier(*stores)
     damage(stores[0].path.parent / FILE)
     with caplog.at_level(logging.INFO, "gan"):
-        again = attribute_classifier.attribute_network(*stores)
+        again = attribute_classifier.load_or_train_classifier(*stores)
     assert "is damaged" in caplog.text
     assert again.sha256 == network.sha256
-    attribute_classifier.attribute_network(*stores)
+    attribute_classifier.load_or_train_classifier(*stores)
     assert len(fits) == 2
 
 
@@ -179,7 +181,7 @@ def test_a_network_of_other_data_or_another_recipe_is_replaced(
     tmp_path, stores, fits, monkeypatch, caplog
 ):
     train, held_out = stores
-    attribute_classifier.attribute_network(train, held_out)
+    attribute_classifier.load_or_train_classifier(train, held_out)
     other = write(tmp_path / "other", seed=3)
     (tmp_path / "other" / FILE).write_bytes((tmp_path / FILE).read_bytes())
     other_held_out = write(tmp_path, seed=4, split="test")
@@ -196,12 +198,12 @@ def test_a_network_of_other_data_or_another_recipe_is_replaced(
     ):
         caplog.clear()
         with caplog.at_level(logging.INFO, "gan"):
-            attribute_classifier.attribute_network(*asked)
+            attribute_classifier.load_or_train_classifier(*asked)
         assert why in caplog.text
         assert len(fits) == number
     monkeypatch.setattr(attribute_classifier, "RECIPE", attribute_classifier.RECIPE + 1)
     with caplog.at_level(logging.INFO, "gan"):
-        attribute_classifier.attribute_network(relabelled, other_held_out)
+        attribute_classifier.load_or_train_classifier(relabelled, other_held_out)
     assert "of another recipe" in caplog.text
 
 
@@ -212,21 +214,22 @@ import os, signal
 from pathlib import Path
 import numpy as np
 from gan.data.store import open_store
-from gan.metrics import attribute_network as module
+from gan.metrics.extractors import attribute_classifier as module
 variables = {{"params": {{"a": np.ones(9, np.float32)}}}}
-module._train = lambda *_: module.AttributeNetwork((), variables, "", np.ones(0))
+module._train = lambda *_: module.AttributeClassifier((), variables, "", np.ones(0))
 module.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-module.attribute_network(*(open_store(Path({str(folder)!r}) / x) for x in ("train", "validation")))
+stores = (open_store(Path({str(folder)!r}) / split) for split in ("train", "validation"))
+module.load_or_train_classifier(*stores)
 """
     done = subprocess.run([sys.executable, "-c", code], check=False)
     assert done.returncode == -signal.SIGKILL
     assert not (folder / FILE).exists()
-    attribute_classifier.attribute_network(*stores)
+    attribute_classifier.load_or_train_classifier(*stores)
     assert {path.name for path in folder.iterdir()} == {".lock", FILE, "train", "validation"}
 
 
 def test_it_waits_for_another_process_that_trains(stores, fits, monkeypatch):
-    network = attribute_classifier.attribute_network(*stores)
+    network = attribute_classifier.load_or_train_classifier(*stores)
     path = stores[0].path.parent / FILE
     data = path.read_bytes()
     path.unlink()
@@ -238,7 +241,7 @@ def test_it_waits_for_another_process_that_trains(stores, fits, monkeypatch):
             yield
 
     monkeypatch.setattr(attribute_classifier, "wait_for_lock", lock_of_another)
-    assert attribute_classifier.attribute_network(*stores).sha256 == network.sha256
+    assert attribute_classifier.load_or_train_classifier(*stores).sha256 == network.sha256
     assert len(fits) == 1
 
 
@@ -248,7 +251,7 @@ def test_a_full_disk_is_named(stores, monkeypatch):
 
     monkeypatch.setattr(attribute_classifier.np, "savez", full)
     with pytest.raises(DataError, match=r"No space left on device.*cache_dir"):
-        attribute_classifier.attribute_network(*stores)
+        attribute_classifier.load_or_train_classifier(*stores)
     names = {path.name for path in stores[0].path.parent.iterdir()}
     assert names == {".lock", "train", "validation"}
 
@@ -259,12 +262,12 @@ def test_a_full_disk_is_named(stores, monkeypatch):
 def test_what_it_says_of_a_picture_does_not_depend_on_the_others(side):
     network = random_network(side)
     images = np.random.default_rng(1).integers(0, 256, (7, side, side, 3), dtype=np.uint8)
-    together = network.look(images, batch_size=4)
+    together = network.extract(images, batch_size=4)
     assert together.features.shape == (7, 256)
     assert together.logits.shape == (7, 3)
     assert together.features.std(axis=0).min() > 0
     for i in (0, 6):
-        alone = network.look(images[i : i + 1], batch_size=4)
+        alone = network.extract(images[i : i + 1], batch_size=4)
         for one, all_ in zip(alone, together, strict=True):
             np.testing.assert_allclose(one[0], all_[i], rtol=1e-5, atol=1e-5)
 
@@ -279,9 +282,9 @@ def test_what_it_says_of_a_picture_does_not_depend_on_the_others(side):
     ],
 )
 def test_other_images_are_refused(images):
-    network = attribute_classifier.AttributeNetwork((), {}, "", np.ones(0))
+    network = attribute_classifier.AttributeClassifier((), {}, "", np.ones(0))
     with pytest.raises((ValueError, TypeCheckError)):
-        network.look(images)
+        network.extract(images)
 
 
 @pytest.mark.parametrize("with_it", [(1, 9, 90), (0, 3, 1)])
@@ -331,4 +334,4 @@ def test_the_hash_is_of_the_content():
     variables = {"b": {"x": np.array([[1.0, 2.0]], np.float32)}, "a": np.array([3.0], np.float32)}
     content = b"a [1]\n" + np.array([3], "<f4").tobytes()
     content += b"b/x [1, 2]\n" + np.array([1, 2], "<f4").tobytes()
-    assert content_hash(variables) == hashlib.sha256(content).hexdigest()
+    assert hash_variables(variables) == hashlib.sha256(content).hexdigest()
