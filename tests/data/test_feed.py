@@ -270,7 +270,8 @@ def test_what_is_asked_for_is_done(store, monkeypatch):
 
 
 def test_processes_with_other_pictures_are_stopped(store, monkeypatch):
-    monkeypatch.setattr(feed.cluster, "gather_texts", lambda _, text: [text, text.replace("100", "99")])
+    less = lambda _, text: [text, text.replace("100", "99")]  # noqa: E731
+    monkeypatch.setattr(feed.cluster, "gather_texts", less)
     assert feed.agree_on_memory(store, 100) == 99
     other = lambda _, text: [text, text.replace(store.digest, "0" * 64)]  # noqa: E731
     monkeypatch.setattr(feed.cluster, "gather_texts", other)
