@@ -41,3 +41,13 @@ def anchors(page: Path) -> set[str]:
     text = FENCE.sub("", page.read_text())
     headings = re.findall(r"^#+ (.*)$", text, re.M)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def environment(home: Path) -> dict[str, str]:
+    """Variables for a command that finds this package, and `home` as the user's folder."""
+    return {
+        "HOME": str(home),
+        "XDG_CACHE_HOME": str(ROOT / ".pytest_cache"),  # Compiled programs, from test to test.
+        "PYTHONPATH": str(ROOT),
+        "JAX_PLATFORMS": "cpu",
+    }
