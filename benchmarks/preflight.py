@@ -21,8 +21,8 @@ os.environ |= {"TPU_WORKER_HOSTNAMES": "localhost", "TPU_ACCELERATOR_TYPE": "v5l
 sys.path.insert(0, str(Path(__file__).parents[1]))  # For `python benchmarks/preflight.py`.
 from gan.experiments import our_configs
 from gan.preflight.job import compile_step, preflight
-from gan.preflight.roofline import Program, estimate
-from gan.preflight.topology import Topology, find_devices, parse_topology
+from gan.preflight.roofline import CompiledStep, estimate_step
+from gan.preflight.topology import Topology, ask_compiler_for_devices, parse_topology
 
 TOPOLOGIES = "v5e:2x4,v5e:16x16,v5p:8x8x8,h200:8"
 GROWING = {
@@ -40,48 +40,48 @@ HEAD = (
 def weak_scaling(name: str, chip: str, each: int, compiled: bool) -> list[dict[str, Any]]:
     """A row for each size of slice, at `each` images a device; all of them `compiled` or two."""
 
-    def compile_for(topology: Topology) -> Program:
+    def compile_for(topology: Topology) -> CompiledStep:
         config = dict(our_configs())[name]
-        config.data.batch_size = each * topology.num
-        return compile_step(config, topology, find_devices(topology))
+        config.data.batch_size = each * topology.num_devices
+        return compile_step(config, topology, ask_compiler_for_devices(topology))
 
     sizes = [parse_topology(f"{chip}:{size}") for size in GROWING[chip]]
     alone, base = (
-        compile_for(next(size for size in sizes if size.num == num)) for num in (1, BASE)
+        compile_for(next(size for size in sizes if size.num_devices == num)) for num in (1, BASE)
     )
     programs = {1: alone, BASE: base}
     for size in sizes:
-        if size.num not in programs:
-            programs[size.num] = compile_for(size) if compiled else on_paper(base, size)
-    return [row(programs[size.num], alone) for size in sizes]
+        if size.num_devices not in programs:
+            programs[size.num_devices] = compile_for(size) if compiled else on_paper(base, size)
+    return [row(programs[size.num_devices], alone) for size in sizes]
 
 
-def on_paper(base: Program, topology: Topology) -> Program:
+def on_paper(base: CompiledStep, topology: Topology) -> CompiledStep:
     """`base` on other devices: where all do the same to their own images, only the rings grow."""
     others = {c for c in base.collectives if (c.kind, c.devices) != ("all-reduce", BASE)}
     if others:
         raise ValueError(
             f"Not all messages are sums over all devices, so this says nothing: {others}"
         )
-    messages = tuple(c._replace(devices=topology.num) for c in base.collectives)
-    images = base.images // BASE * topology.num
+    messages = tuple(c._replace(devices=topology.num_devices) for c in base.collectives)
+    images = base.images // BASE * topology.num_devices
     return dataclasses.replace(base, topology=topology, images=images, collectives=messages)
 
 
-def row(program: Program, alone: Program) -> dict[str, Any]:
+def row(program: CompiledStep, alone: CompiledStep) -> dict[str, Any]:
     """The numbers of a program beside those of a single device."""
-    guess, number = estimate(program), len(program.collectives)
-    best = estimate(alone).step
+    guess, number = estimate_step(program), len(program.collectives)
+    best = estimate_step(alone).step
     return {
         "devices": program.topology.name,
         "batch": program.images,
-        "rate": program.topology.rate,
+        "rate": program.topology.send_rate,
         "communication": guess.communication,
         "seconds": guess.step,
         "exposed": guess.exposed / guess.step,
         "efficiency": best / guess.step,
         "efficiency_late": best / (guess.step + number * 10e-6),
-        "images_per_second": guess.rate,
+        "images_per_second": guess.images_per_second,
     }
 
 

@@ -24,7 +24,7 @@ from gan.config import Config, Data
 from gan.data.batch import Batch
 from gan.model.networks import dcgan
 from gan.model.step import abstract_state, build, init_state, train_step
-from gan.preflight import compiled_program
+from gan.preflight.compiled_program import find_collectives
 from gan.runtime.parallel import Parallel, compile_for_one_call
 
 MARGINALS = (0.5,) * 40
@@ -95,7 +95,7 @@ def growth(
 def collectives(text: str, devices: int) -> dict[str, dict[str, int]]:
     """How many of each kind a compiled program has, and the bytes of their results."""
     found: dict[str, dict[str, int]] = collections.defaultdict(lambda: {"number": 0, "bytes": 0})
-    for collective in compiled_program.collectives(text, devices):
+    for collective in find_collectives(text, devices):
         found[collective.kind]["number"] += 1
         found[collective.kind]["bytes"] += collective.bytes
     return dict(found)

@@ -1,42 +1,54 @@
-"""Chips that can be compiled for without having them, with what their makers state."""
+"""Data sheets of the chips that a preflight can compile for, none of which needs to be here.
+
+To add a chip, add a line to `CHIPS`. The sheets:
+
+- Google: "TPU v4", "v5e", "v5p" and "v6e" in Cloud TPU's documentation: memory, bandwidth, and the
+  bidirectional interconnect of a chip. v4's link is its pod's all-reduce bandwidth over its chips.
+- NVIDIA: data sheets of A100 80GB SXM, H100 SXM, H200 SXM and DGX B200: memory, bandwidth, and
+  NVLink, which counts both directions. The network is that of DGX A100, H100, H200 and B200.
+"""
 
 import dataclasses
 from typing import Any
 
 from gan.model import flops
 
-# Google: "TPU v4", "v5e", "v5p" and "v6e" in Cloud TPU's documentation (memory, bandwidth,
-# bidirectional interconnect of a chip; v4's is its pod's all-reduce bandwidth over its chips).
-# NVIDIA: data sheets of A100 80GB SXM, H100 SXM, H200 SXM and DGX B200 (memory, bandwidth, NVLink,
-# which counts both directions); the network is that of its own DGX A100, H100, H200 and B200.
-GIB = 2**30  # Makers write GB for it.
+GIB = 2**30  # Bytes; data sheets write GB for it.
+GPUS_PER_HOST = 8  # These are connected by NVLink.
+JAX_MEMORY_SHARE = 0.75  # JAX takes this share of a GPU's; XLA_PYTHON_CLIENT_MEM_FRACTION sets it.
+# How each compiler multiplies float32 unless told otherwise, and at what share of bfloat16's rate.
+FLOAT32 = {"tpu": ("bfloat16", 1.0), "cuda": ("TF32", 0.5), "cpu": ("float32", 1.0)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Chip:
-    """One device, as the sheet has it. Rates are bytes/s."""
+    """The data sheet of one device; its rates are in bytes/s, one way."""
 
-    kind: str  # JAX's name for it.
-    platform: str  # "tpu" | "cuda": whose compiler it is.
-    memory: int  # Bytes that programs can have: by the compiler's word, or what JAX takes.
-    bandwidth: float  # Of the memory.
-    link: float  # One way: of each of a TPU's links to its neighbours, of a GPU's NVLink in all.
-    network: float = 0.0  # One way: of a GPU's share of its host's network.
-    sides: int = 1  # Dimensions of a TPU's slice, which are those of its network.
-    most: int  # Devices that are connected like this.
-    options: dict[str, Any] = dataclasses.field(default_factory=dict)  # For its compiler.
+    kind: str  # Name of the device in JAX, such as "TPU v4".
+    platform: str  # Whose compiler it takes: "tpu" | "cuda" | "cpu" (this machine's own).
+    memory: int  # Bytes that a program may use.
+    bandwidth: float  # Rate of the device's memory.
+    link: float  # Rate of one link to a neighbour (TPU), or of all NVLinks together (GPU).
+    network: float = 0.0  # Rate of a GPU's share of its host's network.
+    sides: int = 1  # Dimensions of a TPU's slice and its network; 1 for a number of devices.
+    most: int  # Largest number of devices that are connected like this.
+    bfloat16_peak: float | None = None  # FLOP/s; None where `gan.model.flops` knows `kind`.
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)  # Options of its compiler.
 
     def peak(self, dtype: str) -> float:
-        """FLOP/s of convolutions and matrix products at most, in "float32" | "bfloat16".
+        """Returns the most FLOP/s of convolutions and matrix products in `dtype`.
 
-        JAX lets both round float32's operands: TPUs to bfloat16, NVIDIA's to TF32 at half the rate.
+        `dtype` is "float32" or "bfloat16".
         """
-        half = self.platform == "cuda" and dtype == "float32"
-        return flops.PEAKS[self.kind] / (2 if half else 1)
+        _, share = FLOAT32[self.platform] if dtype == "float32" else ("", 1.0)
+        return share * (self.bfloat16_peak or flops.PEAKS[self.kind])
 
 
 def _tpu(*, gib: float, **sheet: Any) -> Chip:
-    """`gib` is what libtpu calls available when it refuses a program; its maker states more."""
+    """Returns a TPU.
+
+    `gib` is the memory that libtpu calls available when it refuses a program; Google states more.
+    """
     return Chip(platform="tpu", memory=int(gib * GIB), **sheet)
 
 
@@ -51,9 +63,14 @@ def _gpu(
     shared: int,
     cache: int,
     clock: float,
-    **links: float,
+    **sheet: float,
 ) -> Chip:
-    """With what XLA's compiler asks of a GPU (stream_executor.GpuTargetConfigProto)."""
+    """Returns a GPU, with the description that XLA's compiler wants of it.
+
+    `major` is its compute capability, `cores` the number of its multiprocessors, each with `fpus`
+    units and `shared` KiB of memory; `cache` is in MiB, `clock` in GHz. The description is a
+    `stream_executor.GpuTargetConfigProto`.
+    """
     target = f"""
         gpu_device_info {{
           cuda_compute_capability {{ major: {major} minor: 0 }}
@@ -72,16 +89,14 @@ def _gpu(
     return Chip(
         kind=kind,
         platform="cuda",
-        memory=int(TAKEN * gib * GIB),
+        memory=int(JAX_MEMORY_SHARE * gib * GIB),
         bandwidth=bandwidth,
-        most=512 * HOST,
+        most=512 * GPUS_PER_HOST,
         options={"target_config": target},
-        **links,
+        **sheet,
     )
 
 
-HOST = 8  # GPUs in one, connected by NVLink.
-TAKEN = 0.75  # Of a GPU's memory by JAX; XLA_PYTHON_CLIENT_MEM_FRACTION changes it.
 HOPPER = dict(major=9, cores=132, fpus=128, shared=228, cache=50, clock=1.98)
 CHIPS = {
     "v4": _tpu(

@@ -1,8 +1,10 @@
-"""What a compiled program tells other devices and its memory, read from XLA's text of it.
+"""Reads a compiled program: its messages among devices, its memory traffic, its kernels.
 
-A loop's body is counted once, so as one step of the loop over the steps of a call. XLA's own count
-of bytes is not to be had for GPUs, and on TPUs it takes memory on the chip for the device's; so
-they are counted here.
+The input is XLA's text of the program, `jax.stages.Compiled.as_text()`. A loop's body counts once,
+so it counts as one step of the loop over the steps of a call.
+
+Memory traffic is counted here because XLA's own count does not serve: there is none for GPUs, and
+on TPUs it includes memory that lies on the chip.
 """
 
 import math
@@ -11,7 +13,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
-# What only names its operands, or whose work is counted in the computation that it calls.
+# Instructions that only name their operands, or whose work is counted where they lead to.
 FREE = (
     *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"),
     *("while", "conditional", "call", "optimization-barrier", "partition-id", "replica-id"),
@@ -28,13 +30,13 @@ class Collective(NamedTuple):
     """A message among devices."""
 
     kind: str  # One of KINDS.
-    bytes: int  # Of its result on one device.
-    devices: int  # That it is among.
+    bytes: int  # Size of its result on one device.
+    devices: int  # Number of devices that take part.
     hidden: bool  # Whether it runs behind the computing.
 
 
 class Instruction(NamedTuple):
-    """A line of a computation."""
+    """One line of a computation."""
 
     shape: str
     kind: str
@@ -42,11 +44,11 @@ class Instruction(NamedTuple):
     line: str
 
 
-Computation = dict[str, Instruction]  # By name.
+Computation = dict[str, Instruction]  # Its instructions by name.
 
 
-def parse(text: str) -> tuple[dict[str, Computation], str]:
-    """The computations of a program by name, and the name of the first that runs."""
+def parse_program(text: str) -> tuple[dict[str, Computation], str]:
+    """Returns the computations of a program by name, and the name of the one that runs first."""
     computations: dict[str, Computation] = {}
     entry, inside = "", None
     for line in text.splitlines():
@@ -59,59 +61,60 @@ def parse(text: str) -> tuple[dict[str, Computation], str]:
     return computations, entry
 
 
-def collectives(text: str, devices: int) -> list[Collective]:
-    """All messages of a program, which is for so many devices."""
+def find_collectives(text: str, num_devices: int) -> list[Collective]:
+    """Returns all messages of a program that runs on `num_devices`."""
     found = []
-    for computation in parse(text)[0].values():
+    for computation in parse_program(text)[0].values():
         for line in computation.values():
             kind = line.kind.removesuffix("-done")  # Its shape is the result's alone.
             if kind not in KINDS:
                 continue
             start = computation[line.operands[0]] if line.kind != kind else line
             hidden = start is not line and '"is_sync":true' not in start.line
-            group = _group(start.line) or devices
-            found.append(Collective(kind, size(line.shape), group, hidden))
+            group = _group_size(start.line) or num_devices
+            found.append(Collective(kind, count_bytes(line.shape), group, hidden))
     return found
 
 
-def traffic(text: str, steps: int = 1) -> int | float:
-    """Bytes that one of so many steps of a call reads from a device's memory and writes to it.
+def count_traffic(text: str, steps: int = 1) -> int | float:
+    """Counts the bytes that one step reads from a device's memory and writes to it.
 
-    Each instruction that runs reads its operands and writes its result; fused ones do so once.
-    Memory on the chip is free.
+    `steps` is the number of steps that a call of the program runs. Each instruction that runs reads
+    its operands and writes its result; a fusion does so once. Memory on the chip is free.
     """
-    computations, entry = parse(text)
+    computations, entry = parse_program(text)
     return sum(
         _traffic(line, computations[name], computations) / (steps if name == entry else 1)
-        for name in _run(computations, entry)
+        for name in _executed(computations, entry)
         for line in computations[name].values()
     )
 
 
-def kernels(text: str) -> int:
-    """Instructions of a step that do something, each of which has to be started."""
-    computations, entry = parse(text)
+def count_kernels(text: str) -> int:
+    """Counts the instructions of a step that have to be started on the device."""
+    computations, entry = parse_program(text)
     return sum(
         not _is_free(line)
-        for name in _run(computations, entry)
+        for name in _executed(computations, entry)
         for line in computations[name].values()
     )
 
 
-def size(shape: str, everywhere: bool = True) -> int:
-    """Bytes of the arrays in a text such as "(f32[8,4]{1,0}, pred[])".
+def count_bytes(shape: str, on_chip: bool = True) -> int:
+    """Counts the bytes of the arrays in a text such as "(f32[8,4]{1,0}, pred[])".
 
-    `everywhere`, or without those in another memory than the device's, which have an S(number).
+    Without `on_chip`, arrays that lie in another memory than the device's do not count: their
+    layout has an S(number).
     """
     return sum(
         math.prod(int(side) for side in sides.split(",") if side) * max(int(bits or 8), 8) // 8
         for _, bits, sides, layout in ARRAY.findall(shape)
-        if everywhere or "S(" not in layout
+        if on_chip or "S(" not in layout
     )
 
 
 def _arguments(rest: str) -> str:
-    """What is in the parentheses of a call."""
+    """Returns what stands in the parentheses of a call; `rest` begins after the first one."""
     depth = 1
     for i, letter in enumerate(rest):
         depth += (letter == "(") - (letter == ")")
@@ -120,8 +123,8 @@ def _arguments(rest: str) -> str:
     return rest
 
 
-def _group(line: str) -> int:
-    """How many devices a collective is among; 0 if the line does not say, which means all."""
+def _group_size(line: str) -> int:
+    """Returns how many devices a collective is among; 0, for all, if the line does not say."""
     if "source_target_pairs" in line:
         return 2
     if mesh := re.search(r"replica_groups=@?mesh\[([^\]]*)\]\s*\{([^}]*)\}", line):
@@ -133,8 +136,8 @@ def _group(line: str) -> int:
     return len(listed[1].split(",")) if listed else 0
 
 
-def _run(computations: dict[str, Computation], entry: str) -> Iterator[str]:
-    """The computations whose instructions run one by one: not what is fused or reduces with."""
+def _executed(computations: dict[str, Computation], entry: str) -> Iterator[str]:
+    """Yields the computations whose instructions run one by one: no fusions and no reducers."""
     waiting, seen = [entry], set()
     while waiting:
         name = waiting.pop()
@@ -144,42 +147,53 @@ def _run(computations: dict[str, Computation], entry: str) -> Iterator[str]:
         yield name
         for line in computations[name].values():
             if line.kind in ("while", "conditional", "call", "async-start"):
-                waiting += NAME.findall(" ".join(CALLED.findall(line.line)))
+                waiting += _called(line)
+
+
+def _called(line: Instruction) -> list[str]:
+    """Returns the names of the computations that an instruction calls."""
+    return NAME.findall(" ".join(CALLED.findall(line.line)))
 
 
 def _traffic(
     line: Instruction, beside: Computation, computations: dict[str, Computation]
 ) -> int | float:
+    """Counts the bytes that one instruction of the computation `beside` reads and writes."""
     if _is_free(line):
         return 0
     operands = [beside.get(name) for name in line.operands]
     if line.kind == "fusion":
-        fused = computations[NAME.findall(" ".join(CALLED.findall(line.line)))[0]]
-    else:  # As if it were fused with nothing.
-        inputs = {
-            name: Instruction(operand.shape, "parameter", [], f"parameter({i})")
-            for i, (name, operand) in enumerate(zip(line.operands, operands, strict=True))
-            if operand
-        }
-        fused = inputs | {"": line}
+        fused = computations[_called(line)[0]]
+    else:
+        fused = _fusion_of_one(line, operands)
     read = sum(
-        min(size(operand.shape, everywhere=False), _touched(fused, i))
+        min(count_bytes(operand.shape, on_chip=False), _bytes_read(fused, i))
         for i, operand in enumerate(operands)
         if operand
     )
     root = list(fused.values())[-1]
-    written = size(_result(line), everywhere=False)
-    if root.kind == "dynamic-update-slice":  # In place.
-        written = min(written, _update(root, fused))
+    written = count_bytes(_result_shape(line), on_chip=False)
+    if root.kind == "dynamic-update-slice":  # The rest of its result stays where it is.
+        written = min(written, _update_bytes(root, fused))
     return read + written
+
+
+def _fusion_of_one(line: Instruction, operands: list[Instruction | None]) -> Computation:
+    """Returns the computation of a fusion that holds a single instruction."""
+    inputs = {
+        name: Instruction(operand.shape, "parameter", [], f"parameter({i})")
+        for i, (name, operand) in enumerate(zip(line.operands, operands, strict=True))
+        if operand
+    }
+    return inputs | {"": line}
 
 
 def _is_free(line: Instruction) -> bool:
     return line.kind in FREE or line.kind.endswith("-done") or line.kind.startswith("async-")
 
 
-def _touched(fused: Computation, index: int) -> int | float:
-    """Bytes at most that a computation reads of its parameter: where that is sliced, the slices."""
+def _bytes_read(fused: Computation, index: int) -> int | float:
+    """Counts the bytes that a computation reads of a parameter if it only slices it, else inf."""
     sign = f"parameter({index})"
     inputs = ((name, line) for name, line in fused.items() if line.kind == "parameter")
     names = {name for name, line in inputs if sign in line.line}
@@ -190,20 +204,21 @@ def _touched(fused: Computation, index: int) -> int | float:
         if line.kind == "bitcast":
             names.add(other)
         elif line.kind in SLICES and line.operands[0] in names:
-            total += size(_result(line))
+            total += count_bytes(_result_shape(line))
         elif line.kind == "dynamic-update-slice" and line.operands[0] in names:
-            total += _update(line, fused)
+            total += _update_bytes(line, fused)
         else:
             return math.inf
     return total
 
 
-def _result(line: Instruction) -> str:
-    """The shape of what is written: where something starts, its source may stand beside that."""
+def _result_shape(line: Instruction) -> str:
+    """Returns the shape that an instruction writes; that of a start may list its source, too."""
     arrays = [array[0] for array in ARRAY.finditer(line.shape)]
     return {"copy-start": arrays[:1], "slice-start": arrays[1:2]}.get(line.kind, [line.shape])[0]
 
 
-def _update(line: Instruction, beside: Computation) -> int | float:
+def _update_bytes(line: Instruction, beside: Computation) -> int | float:
+    """Counts the bytes that a dynamic-update-slice writes; inf if its update is not listed."""
     update = beside.get(line.operands[1])
-    return size(update.shape) if update else math.inf
+    return count_bytes(update.shape) if update else math.inf
