@@ -1,4 +1,4 @@
-"""A Google Cloud Storage of our own on localhost, for tests: `python tests/bucket.py PORT`."""
+"""A Google Cloud Storage of our own on localhost: `python tests/helpers/bucket.py PORT`."""
 
 import subprocess
 import sys
@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parents[1]))  # `helpers`, as a script.
 
-from benchmarks.processes import ROOT, free_port
+from helpers.processes import free_port
 
 NAME = "bucket"
 
@@ -20,7 +20,11 @@ NAME = "bucket"
 def bucket() -> Iterator[dict[str, str]]:
     """Serves an empty bucket `NAME`; brings the environment in which programs find it."""
     url = f"http://localhost:{free_port()}"
-    command = [sys.executable, str(ROOT / "tests" / "bucket.py"), url.rpartition(":")[2]]
+    command = [
+        sys.executable,
+        str(ROOT / "tests" / "helpers" / "bucket.py"),
+        url.rpartition(":")[2],
+    ]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 60

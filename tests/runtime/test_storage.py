@@ -19,9 +19,9 @@ from etils.epath import backend
 from fsspec.implementations.memory import MemoryFileSystem
 from helpers import tiny
 from helpers.bucket import NAME, bucket
+from helpers.processes import Job, fingerprint
 from helpers.states import make_state
 
-from benchmarks.processes import Job, fingerprint
 from gan.data import copies
 from gan.data import prepare as prepare_module
 from gan.data.prepare import prepare

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.processes import Job, fingerprint
 
-from benchmarks.processes import Job, fingerprint
 from gan.runtime.logs import read_rows
 from gan.sampling.job import Run
 from gan.workdir.checkpoints import Checkpoints

@@ -12,9 +12,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-ENTER = ("ip", "netns", "exec")
-RENAME = ("unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"')
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
+ENTER_NAMESPACE = ("ip", "netns", "exec")
+RENAME_HOST = ("unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"')
 log = logging.getLogger(__name__)
 
 
@@ -34,37 +34,40 @@ class Job:
         logs: Path | None = None,
         xdg: Path | None = None,
     ):
-        """Starts them; what they print goes to files beside `folder`.
+        """Starts `num` processes with `devices` each, which train in `folder` on data in `cache`.
 
-        `fault` ("hang:1:3") is for `tests/faulty.py`; `inside` are network namespaces, one a
-        process, which is also the name of its host. `logs` and `xdg`, where `folder` and `cache` do
-        not lie on a disk: where their output and what they keep of their own go.
+        `fault`, such as "hang:1:3", goes to `tests/helpers/faulty.py`. `inside` names a network
+        namespace for each process, which is also the name of its host. Output goes to files in
+        `logs`, by default beside `folder`; what the processes cache goes to `xdg`, by default
+        `cache`.
         """
         port = free_port()
         logs = logs or folder.parent
         logs.mkdir(parents=True, exist_ok=True)
         self.logs = [logs / f"{folder.name}.{index}.{time.time_ns()}.txt" for index in range(num)]
-        program = [str(ROOT / "tests" / "faulty.py"), fault] if fault else ["-m", "gan.main"]
         self.processes = []
+        faulty = [str(ROOT / "tests" / "helpers" / "faulty.py"), fault]
         for index in range(num):
             command = [
-                *(sys.executable, *program, "--config=tests/helpers/tiny.py"),
-                *(f"--workdir={folder}", f"--config.data.cache_dir={cache}", *options),
+                *(sys.executable, *(faulty if fault else ["-m", "gan.main"])),
+                *("--config=tests/helpers/tiny.py", f"--workdir={folder}"),
+                *(f"--config.data.cache_dir={cache}", *options),
             ]
             if num > 1:
                 command.append(f"--coordinator={coordinator}:{port}")
                 command += [f"--num_processes={num}", f"--process_id={index}"]
             if inside:
-                command = [*ENTER, inside[index], *RENAME, inside[index], *command]
+                host = inside[index]
+                command = [*ENTER_NAMESPACE, host, *RENAME_HOST, host, *command]
             environment = os.environ | {
                 "JAX_PLATFORMS": "cpu",
                 "JAX_NUM_CPU_DEVICES": str(devices),
                 "XDG_CACHE_HOME": str(xdg or cache),
                 "PYTHONUNBUFFERED": "1",
             }
-            with self.logs[index].open("wb") as log:
+            with self.logs[index].open("wb") as file:
                 process = subprocess.Popen(
-                    command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
+                    command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT
                 )
             self.processes.append(process)
 
@@ -72,18 +75,18 @@ class Job:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing is left behind, whatever happened."""
+        """Leaves no process behind, whatever happened."""
         for process in self.processes:
             if process.poll() is None:
                 process.kill()
             process.wait()
 
     def text(self, index: int = 0) -> str:
-        """What a process has printed so far."""
+        """Returns what a process has printed so far."""
         return self.logs[index].read_text(errors="replace")
 
     def wait_for(self, words: str, timeout: float = 180, index: int = 0) -> None:
-        """Until a process has printed `words`."""
+        """Waits until a process has printed `words`."""
         deadline = time.monotonic() + timeout
         while words not in self.text(index):
             ended = self.processes[index].poll() is not None and words not in self.text(index)
@@ -92,7 +95,7 @@ class Job:
             time.sleep(0.05)
 
     def wait(self, timeout: float = 180, only: int | None = None) -> list[int]:
-        """The exit codes of all, or `only` one, within `timeout` seconds from now."""
+        """Returns the exit codes of all processes, or of `only` one, within `timeout` seconds."""
         begin = time.monotonic()
         awaited = self.processes if only is None else [self.processes[only]]
         for index, process in enumerate(awaited):
@@ -107,22 +110,22 @@ class Job:
         return codes
 
     def running(self) -> bool:
-        """Whether all of them are."""
+        """Whether all processes run."""
         return all(process.poll() is None for process in self.processes)
 
     def signal(self, number: signal.Signals, index: int = 0) -> None:
-        """Sends a signal to one of them."""
+        """Sends a signal to a process."""
         self.processes[index].send_signal(number)
 
 
 def free_port() -> int:
-    """That nobody uses just now."""
+    """Returns a port that nobody uses just now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
 def fingerprint(folder: os.PathLike, step: int) -> str:
-    """Of all numbers of a checkpoint, from the digests in it."""
+    """Returns a digest of all numbers of a checkpoint, from the digests in it."""
     meta = json.loads((folder / "checkpoints" / str(step) / "meta" / "metadata").read_text())
     return hashlib.sha256(json.dumps(meta["sha256"], sort_keys=True).encode()).hexdigest()
