@@ -37,6 +37,7 @@ class Setting(NamedTuple):
     choices: tuple[str, ...] | None = None
     choices_in: str | None = None  # Dotted name of the dict, tuple or function that has them.
     may_change: bool = False  # Between two starts of one run.
+    dial: bool = False  # A field of `gan.model.schedules.Dials`, which losses are given.
 
 
 def setting(
@@ -50,6 +51,7 @@ def setting(
     choices: tuple[str, ...] | None = None,
     choices_in: str | None = None,
     may_change: bool = False,
+    dial: bool = False,
 ) -> Any:
     """A field of a configuration's dataclass, with all that is known of it: see `Setting`.
 
@@ -132,8 +134,18 @@ class Augment:
     translate: float = setting(
         0.0, "largest shift, as a share of the image's side; 0: off", at_least=0, below=1
     )
+    brightness: float = setting(
+        0.0, "largest change of all pixels, of a range from -1 to 1; 0: off", at_least=0
+    )
+    contrast: float = setting(
+        0.0, "largest |log2 factor| of all pixels, of a range from -1 to 1; 0: off", at_least=0
+    )
     probability: float = setting(
-        0.5, "probability of each of these three, drawn for each image", at_least=0, at_most=1
+        0.5,
+        "probability of each of these five, drawn for each image",
+        at_least=0,
+        at_most=1,
+        dial=True,
     )
     probability_end: float | None = setting(
         None, "probability after the burn-in; none: as before", at_least=0, at_most=1
@@ -147,12 +159,14 @@ class Augment:
 class Optimizer:
     """Adam (Kingma & Ba 2015)."""
 
-    learning_rate: float = setting(2e-4, "step size", above=0)
+    learning_rate: float = setting(2e-4, "step size", above=0, dial=True)
     learning_rate_end: float | None = setting(
         None, "step size after the burn-in; none: as before", at_least=0
     )
     b1: float = setting(0.5, "decay of the mean of the gradient", at_least=0, below=1)
-    b2: float = setting(0.999, "decay of the mean of its square", at_least=0, below=1)
+    b2: float = setting(
+        0.999, "decay of the mean of its square", at_least=0, below=1, dial=True
+    )
     b2_end: float | None = setting(
         None, "this decay after the burn-in; none: as before", at_least=0, below=1
     )
@@ -163,13 +177,16 @@ class Average:
     """The moving average of the generator's weights, which is what is drawn with."""
 
     half_life: float = setting(
-        88_000.0, "images after which a weight counts half; 0: no average", at_least=0
+        88_000.0, "images after which a weight counts half; 0: no average", at_least=0, dial=True
     )
     half_life_end: float | None = setting(
         None, "half-life after the burn-in; none: as before", at_least=0
     )
     second_half_life: float = setting(
-        0.0, "half-life of a second average, kept beside the first; 0: none", at_least=0
+        0.0,
+        "half-life of a second average, kept beside the first; 0: none",
+        at_least=0,
+        dial=True,
     )
 
 
@@ -216,16 +233,17 @@ class Config:
         "non_saturating", "what both players minimise", choices_in="gan.model.losses.LOSSES"
     )
     r1: float = setting(
-        0.0, "weight gamma of gamma/2 * |grad D|^2 on real images; 0: off", at_least=0
+        0.0, "weight gamma of gamma/2 * |grad D|^2 on real images; 0: off", at_least=0, dial=True
     )
     r1_end: float | None = setting(None, "r1 after the burn-in; none: as before", at_least=0)
-    r2: float = setting(0.0, "the same on generated images; 0: off", at_least=0)
+    r2: float = setting(0.0, "the same on generated images; 0: off", at_least=0, dial=True)
     r2_end: float | None = setting(None, "r2 after the burn-in; none: as before", at_least=0)
     gradient_penalty: float = setting(
         0.0,
         "weight of (|grad D| - 1)^2 on mixtures of real and generated images; 0: off; 10 is usual "
         "with wasserstein",
         at_least=0,
+        dial=True,
     )
     gradient_penalty_end: float | None = setting(
         None, "gradient_penalty after the burn-in; none: as before", at_least=0

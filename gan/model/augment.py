@@ -1,19 +1,25 @@
-"""Augmentations of one image, on the device: composed to one differentiable warp.
+"""Augmentations of one image, on the device and differentiable.
 
-A transformation is a matrix that maps positions in the new image to positions in the old one, in
-pixels from the centre. The batch axis exists only in `vmap`.
+To add one that moves pixels, write a function `(key, amount, side) -> matrix` and a line in
+`WARPS`: the matrix maps positions in the new image to positions in the old one, in pixels from the
+centre, and all of them become one warp. To add one that changes colours, write a function
+`(key, amount, image) -> image` and a line in `COLOURS`. The amount is the setting of the same name
+in `Augment` of `gan/config.py`; 0 turns it off. The batch axis exists only in `vmap`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Array, Float, Key
 
+from gan.config import Augment
+
 Image = Float[Array, "h w c"]
 Matrix = Float[Array, "3 3"]
-Augmentation = Callable[[Key[Array, ""], Image], Image]
+Probability = float | Float[Array, ""]
+Augmentation = Callable[[Key[Array, ""], Image, Probability], Image]
 
 
 def flip(key: Key[Array, ""], image: Image) -> Image:
@@ -53,26 +59,14 @@ def warp(image: Image, matrix: Matrix) -> Image:
     return jax.vmap(sample, in_axes=-1, out_axes=-1)(image)
 
 
-def compose(amounts: Mapping[str, float], probability: float) -> Augmentation | None:
-    """One warp of the transformations whose amount is not 0, each with `probability`.
+def brightness(key: Key[Array, ""], largest: float, image: Image) -> Image:
+    """Adds up to `largest` either way to all pixels, of images in [-1, 1]."""
+    return image + largest * jax.random.uniform(key, minval=-1.0)
 
-    Applied to real and fake images alike with a probability below 1, it does not leak into what is
-    generated (Karras et al. 2020, arXiv 2006.06676, section 2.2). None if idle.
-    """
-    active = {name: amount for name, amount in amounts.items() if amount}
-    if not active or not probability:
-        return None
 
-    def augment(key: Key[Array, ""], image: Image) -> Image:
-        matrix = jnp.eye(3)
-        for i, (name, amount) in enumerate(active.items()):
-            coin, draw = jax.random.split(jax.random.fold_in(key, i))
-            step = WARPS[name](draw, amount, image.shape[0])
-            step = jnp.where(jax.random.bernoulli(coin, probability), step, jnp.eye(3))
-            matrix = jnp.matmul(matrix, step, precision="highest")
-        return warp(image, matrix)
-
-    return augment
+def contrast(key: Key[Array, ""], largest: float, image: Image) -> Image:
+    """Multiplies all pixels of an image in [-1, 1] by 2^u, u uniform in [-largest, largest]."""
+    return image * 2 ** (largest * jax.random.uniform(key, minval=-1.0))
 
 
 WARPS: dict[str, Callable[[Key[Array, ""], float, int], Matrix]] = {
@@ -80,3 +74,39 @@ WARPS: dict[str, Callable[[Key[Array, ""], float, int], Matrix]] = {
     "scale": scale,
     "translate": translate,
 }
+COLOURS: dict[str, Callable[[Key[Array, ""], float, Image], Image]] = {
+    "brightness": brightness,
+    "contrast": contrast,
+}
+
+
+def compose(config: Augment) -> Augmentation | None:
+    """Returns one warp of all matrices whose setting is not 0, then their changes of colour.
+
+    Each happens with a probability that is given in the call. Applied to real and generated images
+    alike with a probability below 1, it does not leak into what is generated (Karras et al. 2020,
+    arXiv 2006.06676, section 2.2). None if there is nothing to do.
+    """
+    amounts = {name: getattr(config, name) for name in (*WARPS, *COLOURS)}
+    active = [name for name, amount in amounts.items() if amount]
+    if not active or not (config.probability or config.probability_end):
+        return None
+
+    def augment(key: Key[Array, ""], image: Image, probability: Probability) -> Image:
+        coins, draws = {}, {}
+        for i, name in enumerate(active):
+            coin, draws[name] = jax.random.split(jax.random.fold_in(key, i))
+            coins[name] = jax.random.bernoulli(coin, probability)
+        matrix = jnp.eye(3)
+        for name in (name for name in active if name in WARPS):
+            step = WARPS[name](draws[name], amounts[name], image.shape[0])
+            step = jnp.where(coins[name], step, jnp.eye(3))
+            matrix = jnp.matmul(matrix, step, precision="highest")
+        if any(name in WARPS for name in active):
+            image = warp(image, matrix)
+        for name in (name for name in active if name in COLOURS):
+            changed = COLOURS[name](draws[name], amounts[name], image)
+            image = jnp.where(coins[name], changed, image)
+        return image
+
+    return augment

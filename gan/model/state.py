@@ -1,13 +1,13 @@
-"""The data that flows through training. Nothing in this file computes."""
+"""All that training changes. Nothing in this file computes."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import optax
 from flax import struct
-from jaxtyping import Array, Int, Key
+from jaxtyping import Array, Float, Int, Key
 
 Params = Any  # A pytree of float32 arrays.
-Variables = dict[str, Any]  # The other Linen collections: batch statistics.
+Variables = dict[str, Any]  # Linen collections besides the parameters: batch statistics.
 
 
 class NetState(struct.PyTreeNode):
@@ -18,6 +18,13 @@ class NetState(struct.PyTreeNode):
     opt_state: optax.OptState
 
 
+class Adaptive(NamedTuple):
+    """What training measures of itself, for rules that adapt."""
+
+    probability: Float[Array, ""]  # Probability of augmentation in the last step.
+    signal: Float[Array, ""]  # Running mean of sign(D(real)): near 1, D knows the images by heart.
+
+
 class TrainState(struct.PyTreeNode):
     """All that training changes, and so all that a checkpoint holds."""
 
@@ -25,4 +32,5 @@ class TrainState(struct.PyTreeNode):
     key: Key[Array, ""]  # Root of all randomness. Never replaced: `step` is folded in.
     generator: NetState
     discriminator: NetState
-    ema: Params  # Moving average of the generator's parameters, float32.
+    averages: dict[str, Params]  # Moving averages of the generator's parameters, by name.
+    adaptive: Adaptive

@@ -81,7 +81,7 @@ def read_state(path: Path, like: Any) -> Any:
     as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), like)
     try:
         with ocp.Checkpointer(handler, multiprocessing_options=options) as checkpointer:
-            items = ocp.args.PyTreeRestore(item=like, restore_args=as_numpy)
+            items = ocp.args.PyTreeRestore(item=like, restore_args=as_numpy, partial_restore=True)
             return checkpointer.restore(path / "state", args=items)
     except MISSING as error:
         raise DataError(f"{path} cannot be read ({brief(error)}).") from error

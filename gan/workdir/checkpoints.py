@@ -2,71 +2,32 @@
 
 import concurrent.futures
 import contextlib
-import dataclasses
 import errno
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
+from flax import struct
 from orbax.checkpoint import checkpoint_managers as policies
 
 from gan.errors import OURS, ConfigError, DataError, NotSaved, Preempted
-from gan.model.state import TrainState
+from gan.model.state import Params, TrainState
 from gan.runtime import cluster, storage
 from gan.runtime.logs import format_duration, log
 from gan.runtime.storage import Path
-from gan.workdir import checkpoint_files
-from gan.workdir.manifest import (
-    Manifest,
-    differences,
-    digests,
-    filled,
-    is_key,
-    on_host,
-    plain,
-    types,
-)
+from gan.workdir import checkpoint_files, first_edition
+from gan.workdir.best import KeepBest
+from gan.workdir.manifest import Manifest, differences, digests, is_key, on_host, types
 
 ATTEMPTS = 2  # To write one state, at once.
 PAUSE = 5.0  # Seconds until the last state is tried again.
 PATIENCE = 600.0  # Seconds of that.
 ROOM = 8 * 2**20  # Bytes to be free beyond the arrays: for the logs and pictures of a run.
 T = TypeVar("T")
-
-
-@dataclasses.dataclass(frozen=True)
-class Best:
-    """What the evaluation of a run found: it writes `best.json`, the training reads it."""
-
-    step: int | None = None  # The best checkpoint.
-    score: str | None = None  # By which score,
-    value: float | None = None
-    protocol: str | None = None  # of which protocol.
-    scoring: int | None = None  # Being scored right now, and perhaps better.
-
-
-def read_best(workdir: Path) -> Best:
-    """Empty where nothing has been scored, or the file is damaged: it is written anew."""
-    try:
-        return Best(**json.loads((workdir / "best.json").read_text()))
-    except (OSError, ValueError, TypeError):
-        return Best()
-
-
-@dataclasses.dataclass
-class Evaluated(policies.PreservationPolicy):
-    """Keeps the checkpoint that is best by its score, and the one that is being scored."""
-
-    workdir: Path
-
-    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        """For each checkpoint, whether it stays."""
-        best = read_best(self.workdir)
-        return [checkpoint.step in (best.step, best.scoring) for checkpoint in checkpoints]
 
 
 class Checkpoints:
@@ -95,7 +56,7 @@ class Checkpoints:
         self._about = about
         self._policy = policies.AnyPreservationPolicy(
             # Never one alone: the one before goes while the new one is on its way to the disk.
-            [policies.LatestN(max(keep, 2)), policies.EveryNSteps(keep_every), Evaluated(workdir)]
+            [policies.LatestN(max(keep, 2)), policies.EveryNSteps(keep_every), KeepBest(workdir)]
         )
         self._thread = concurrent.futures.ThreadPoolExecutor(1)
         self._snapshot: Snapshot | None = None  # Saved last,
@@ -116,16 +77,17 @@ class Checkpoints:
         return sorted(int(name) for name in names if name.isdecimal() and name == str(int(name)))
 
     def save(self, state: TrainState, step: int, metrics: Any = None) -> None:
-        """Copies the state, and the metrics in flight, to the host; writes them in the background.
+        """Copies the state to the host, and writes it in the background.
 
-        Where that fails it is told, and training goes on: the next one comes soon.
+        `metrics` are those since the last row of the log, as JSON: they come back with the state.
+        Where writing fails it is told, and training goes on: the next one comes soon.
         """
         if self._written:
             self._written.result()
         if not cluster.is_first() or step in self.steps():
             return
         # Copies: on CPU it may be the device's own memory, which the next step is given.
-        self._snapshot = Snapshot(step, *jax.tree.map(np.array, on_host((state, metrics))))
+        self._snapshot = Snapshot(step, jax.tree.map(np.array, on_host(state)), metrics)
         self._written = self._thread.submit(self._write, self._snapshot)
 
     def wait(self, patience: float = PATIENCE) -> None:
@@ -155,7 +117,7 @@ class Checkpoints:
             sha256=digests(snapshot.state),
             arrays=types(snapshot.state),
             about=self._about,
-            metrics=plain(snapshot.metrics),
+            metrics=snapshot.metrics,
         )
         size = sum(array.nbytes for array in jax.tree.leaves(snapshot.state))
         for _ in range(ATTEMPTS):
@@ -186,8 +148,17 @@ class Checkpoints:
         self._settle()
         return self._read(like, step)[0]
 
-    def _read(self, like: TrainState, step: int) -> tuple[TrainState, Manifest]:
-        path, expected = self.folder / str(step), types(like)
+    def restore_averages(self, like: dict[str, Params], step: int) -> dict[str, Params]:
+        """The moving averages at `step` alone, which is all that drawing needs.
+
+        `like` gives names, shapes and shardings. Raises DataError and ConfigError as `restore`.
+        """
+        self._settle()
+        return self._read(Averages(like), step)[0].averages
+
+    def _read(self, like: T, step: int) -> tuple[T, Manifest]:
+        """Reads a whole state or, of one, the moving averages."""
+        path = self.folder / str(step)
         text = checkpoint_files.read_meta(path)
         try:
             manifest = Manifest.from_json(text)
@@ -197,26 +168,32 @@ class Checkpoints:
             raise DataError(f"{path}: its manifest is damaged ({error}).") from error
         if manifest.step != step:
             raise DataError(f"{path} says that it is of step {manifest.step}.")
+        old = first_edition.is_layout(manifest.sha256)
+        there = first_edition.layout(like) if old else like
+        expected = types(there)
         # The first manifests knew no types: of those, the arrays are compared when they are read.
         known = manifest.arrays or {name: expected.get(name, "") for name in manifest.sha256}
+        if isinstance(like, Averages):
+            parts = (".ema", *(f".averages['{name}']" for name in like.averages))
+            known = {name: known[name] for name in known if name.startswith(parts)}
         _compare(path, "another model", known, expected)
         if self._about is not None and manifest.about is not None:
             _compare(path, "a state of another training", manifest.about, self._about)
-        arrays = checkpoint_files.read_state(path, like)
+        arrays = checkpoint_files.read_state(path, there)
         found = digests(arrays)
         wrong = [name for name in found if manifest.sha256.get(name) != found[name]]
         if wrong:
             raise DataError(f"{path}: the checksum of {wrong[0].lstrip('.')} is wrong.")
         _compare(path, "another model", types(arrays), expected)
+        if old:
+            arrays = first_edition.convert(arrays, like)
         return jax.tree.map(_place, arrays, like), manifest
 
-    def restore_newest(
-        self, like: TrainState, metrics: Any = None
-    ) -> tuple[TrainState, Any] | None:
-        """The newest state that is whole, and the metrics in flight; None where nothing was saved.
+    def restore_newest(self, like: TrainState) -> tuple[TrainState, Any] | None:
+        """The newest state that is whole, and its metrics; None where nothing was saved.
 
-        Those are like `metrics`, or None where there are none. Damaged newer checkpoints are
-        renamed. Raises DataError where none is whole: that is not a new run.
+        Damaged newer checkpoints are renamed. Raises DataError where none is whole: that is not a
+        new run.
         """
         damaged: dict[int, DataError] = {}
         for step in reversed(json.loads(_gather(json.dumps(self.steps()))[0])):
@@ -226,7 +203,7 @@ class Checkpoints:
                 damaged[step] = error
                 continue
             _together(lambda: self._set_aside(damaged))
-            return state, filled(metrics, manifest.metrics)
+            return state, manifest.metrics
         if damaged:
             raise DataError(
                 f"{self.folder}: no checkpoint is whole. {damaged[max(damaged)]} Bring one back, "
@@ -239,6 +216,12 @@ class Checkpoints:
             aside = self.folder / f"{step}.damaged-{time.time_ns()}"
             (self.folder / str(step)).rename(aside)
             log.warning("%s Renamed to %s; the one before is used.", error, aside.name)
+
+
+class Averages(struct.PyTreeNode):
+    """The part of a `TrainState` that drawing needs."""
+
+    averages: dict[str, Params]
 
 
 class Snapshot(NamedTuple):

@@ -1,8 +1,18 @@
-"""Configurations of runs that were written before settings had their present names."""
+"""Workdirs of the first edition: their settings, and checkpoints in which a state had one average.
+
+There the moving average was `ema`, nothing was adaptive, and some settings had other names.
+"""
 
 import copy
 import math
+from collections.abc import Collection
 from typing import Any
+
+import numpy as np
+from flax import struct
+
+from gan.model.averages import EMA
+from gan.model.state import Params, TrainState
 
 
 def upgrade_config(values: dict[str, Any]) -> dict[str, Any]:
@@ -27,3 +37,56 @@ def upgrade_config(values: dict[str, Any]) -> dict[str, Any]:
     else:
         values["gradient_penalty"] = 0.0
     return values
+
+
+class FirstState(struct.PyTreeNode):
+    """The state as it was."""
+
+    step: Any
+    key: Any
+    generator: Any
+    discriminator: Any
+    ema: Params
+
+
+class FirstAverages(struct.PyTreeNode):
+    """The part of it that drawing needs."""
+
+    ema: Params
+
+
+def is_layout(names: Collection[str]) -> bool:
+    """Whether these names of arrays are those of the first edition."""
+    return any(name.startswith(".ema") for name in names)
+
+
+def layout(like: Any) -> FirstState | FirstAverages:
+    """The tree of the first edition in place of a `TrainState`, or of its averages alone."""
+    ema = like.averages[EMA]
+    if not isinstance(like, TrainState):
+        return FirstAverages(ema)
+    return FirstState(like.step, like.key, like.generator, like.discriminator, ema)
+
+
+def convert(first: FirstState | FirstAverages, like: Any) -> Any:
+    """Brings what was read in `layout(like)` into the tree of `like`. What is new starts at 0."""
+    averages = {EMA: first.ema}
+    if isinstance(first, FirstAverages):
+        return like.replace(averages=averages)
+    zeros = type(like.adaptive)(*(np.zeros(x.shape, x.dtype) for x in like.adaptive))
+    return TrainState(
+        step=first.step,
+        key=first.key,
+        generator=first.generator,
+        discriminator=first.discriminator,
+        averages=averages,
+        adaptive=zeros,
+    )
+
+
+def upgrade_metrics(metrics: dict[str, Any]) -> dict[str, list]:
+    """Metrics of a log interval as they are kept now: from ".g_loss.total" to "g_loss"."""
+    names = {name.split(".")[1] for name in metrics if name.startswith(".")}
+    if not names:
+        return metrics
+    return {n: [metrics[f".{n}.total"][1], metrics[f".{n}.count"][1]] for n in sorted(names)}

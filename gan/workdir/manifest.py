@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -23,7 +23,7 @@ class Manifest:
     sha256: dict[str, str]  # Of each array, by its place in the state.
     arrays: dict[str, str] | None = None  # Type and shape of each. None: not known, as before.
     about: dict[str, Any] | None = None  # What the state belongs to.
-    metrics: dict[str, Any] | None = None  # Those in flight, by name.
+    metrics: dict[str, Any] | None = None  # Those since the last row of the log, by name.
 
     def to_json(self) -> dict[str, Any]:
         """With a checksum of its own: no flipped bit of it may pass for another model."""
@@ -89,20 +89,6 @@ def by_place(tree: Any) -> dict[str, Any]:
     """The leaves, by names like "generator.params['Dense_0']['kernel']"."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
-
-
-def plain(tree: Any) -> dict[str, list] | None:
-    """The arrays of a small tree as JSON: type and values, by place. None where there are none."""
-    arrays = by_place(on_host(tree))
-    return {name: [str(x.dtype), x.tolist()] for name, x in arrays.items()} or None
-
-
-def filled(like: Any, values: Mapping[str, Sequence] | None) -> Any:
-    """The tree of what `plain` gave, on the host; None where it is none like `like`."""
-    if values is None or by_place(like).keys() != values.keys():
-        return None
-    arrays = [np.asarray(values[name][1], values[name][0]) for name in by_place(like)]
-    return jax.tree.unflatten(jax.tree.structure(like), arrays)
 
 
 def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from gan.config import setting
 from gan.errors import ConfigError
+from gan.model.networks import Networks
 from gan.model.networks.layers import Down, Norm, Up, init_weights
 
 SIZES = (32, 64, 128)
@@ -33,6 +34,30 @@ class Settings:
         "batch", "normalisation of the discriminator", choices=("batch", "layer", "none")
     )
     film: bool = setting(False, "attributes also scale and shift every generator layer (FiLM)")
+
+
+def make(
+    settings: Settings, *, image_size: int, num_attributes: int, dtype: Any, axis_name: str | None
+) -> Networks:
+    """Returns the networks of `settings`; see `gan.model.networks` for the contract."""
+    widths(image_size, settings.g_width)  # Raises for a size that cannot be.
+    shared = dict(image_size=image_size, dtype=dtype, axis_name=axis_name)
+    generator = Generator(width=settings.g_width, film=settings.film, **shared)
+
+    def statistics(
+        params: Any, z: Float[Array, "n z"], condition: Float[Array, "n a"]
+    ) -> dict[str, Any]:
+        # Without momentum the running statistics are those of this one batch.
+        network = generator.clone(momentum=0.0, axis_name=None)
+        inputs = {"params": params}, z, condition
+        return network.apply(*inputs, train=True, mutable=["batch_stats"])[1]
+
+    return Networks(
+        generator=generator,
+        discriminator=Discriminator(width=settings.d_width, norm=settings.d_norm, **shared),
+        statistics=statistics,
+        mixes_examples=settings.d_norm == "batch",
+    )
 
 
 def widths(image_size: int, width: int) -> list[int]:
