@@ -29,7 +29,7 @@ from gan.metrics.distances import spread_rows
 from gan.metrics.reference_set import ReferenceSet
 from gan.metrics.scores import better_direction
 from gan.runtime import logs
-from gan.sampling.job import Run
+from gan.sampling.open_run import open_run
 
 PICTURES, LABELS = ("swd", "FD", "KD", "MIND"), ("FJD", "control", "accuracy_ratio")
 MODES = ("Male", "Smiling", "Young")  # Their combinations are the modes.
@@ -180,7 +180,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     options = parser.parse_args()
     logs.log_to_terminal()
-    run = Run.open(options.workdir)
+    run = open_run(options.workdir)
     job = Job(Options(split=options.split, num_images=options.num_images))
     found = measure(
         job.reference_set(prepare(run.config.data), options.num_images, run.table.names)

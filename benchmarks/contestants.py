@@ -59,14 +59,14 @@ def ours(options: Options) -> Contestant:
         network=dcgan.Settings(g_width=width, d_width=width),
     )
     parallel = Parallel.create(config.parallel)
-    gan = build(config, marginals=(0.5,), axis_name=parallel.axis_name)
+    model, rules = build(config, marginals=(0.5,), axis_name=parallel.axis_name)
     init = compile_for_one_call(
-        functools.partial(init_state, gan), out_shardings=parallel.replicated
+        functools.partial(init_state, model, rules), out_shardings=parallel.replicated
     )
     state = init(jax.random.key(config.seed))
     attributes = np.zeros((per_call, batch, 1), np.uint8)  # Ignored, but there has to be one.
     real = parallel.put_batch(Batch(noise(per_call, batch), attributes), axis=1)
-    one = functools.partial(train_step, gan)
+    one = functools.partial(train_step, model, rules)
 
     def several(state: TrainState, real: Batch) -> tuple[TrainState, Any]:
         if per_call == 1:  # On CPU a scan is many times slower.

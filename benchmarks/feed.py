@@ -165,7 +165,7 @@ def under_a_step(
     """Images/s of training with each feed, and of the step alone on one batch."""
     batch = config.data.batch_size
     per_call = 1 if jax.default_backend() == "cpu" else STEPS_PER_CALL
-    gan = build(config, store.attributes.mean(axis=0), parallel.axis_name)
+    model, rules = build(config, store.attributes.mean(axis=0), parallel.axis_name)
     rows = slice(0, batch)
     synthetic = Batch(np.asarray(store.images[rows]), np.asarray(store.attributes[rows]))
     options = dict(seed=0, batch=batch)
@@ -176,9 +176,11 @@ def under_a_step(
     }
 
     def contestant(feed: Any, steps: int) -> Callable[[], None]:
-        init = jax.jit(functools.partial(init_state, gan), out_shardings=parallel.replicated)
+        init = jax.jit(
+            functools.partial(init_state, model, rules), out_shardings=parallel.replicated
+        )
         state = init(jax.random.key(0))
-        call = feed.compile(functools.partial(train_step, gan))
+        call = feed.compile(functools.partial(train_step, model, rules))
         items = feed.calls(0, 2**40, (2**40,))
 
         def run() -> None:

@@ -23,10 +23,12 @@ from benchmarks import turns
 from gan.config import Config, Data
 from gan.data.attributes import AttributeTable
 from gan.data.faces import dataset
+from gan.model.averages import EMA
+from gan.model.generate import batch_statistics, generate
 from gan.model.networks import dcgan
-from gan.model.step import build, calibrate, generate, init_state
+from gan.model.step import build, init_state
 from gan.runtime.parallel import compile_for_one_call, compiler_options
-from gan.sampling.sampler import CALIBRATION, CHUNK, Sampler
+from gan.sampling.sampler import CHUNK, MEASURED, Sampler
 
 START = "import jax, gan.sampling.job; jax.devices()"
 
@@ -41,12 +43,11 @@ class Drawing:
         self.table = AttributeTable(tuple(dataset.ATTRIBUTES), rows, "0" * 64, "0" * 64)
         network = dcgan.Settings(g_width=width, d_width=4, film=True)
         config = Config(data=Data(image_size=size), dtype=dtype, network=network)
-        self.gan = build(config, self.table.marginals)
-        self.params = compile_for_one_call(functools.partial(init_state, self.gan))(
-            jax.random.key(0)
-        ).ema
-        inputs = self.params, self.attributes(CALIBRATION)
-        calibration = self._compile(calibrate, *inputs)
+        self.model, rules = build(config, self.table.marginals)
+        init = compile_for_one_call(functools.partial(init_state, self.model, rules))
+        self.params = init(jax.random.key(0)).averages[EMA]
+        inputs = self.params, self.attributes(MEASURED)
+        calibration = self._compile(batch_statistics, *inputs)
         self.calibration_flops, self._variables = turns.cost(calibration)[0], calibration(*inputs)
 
     def attributes(self, num: int) -> jax.Array:
@@ -55,19 +56,19 @@ class Drawing:
 
     def alone(self, batch: int) -> tuple[float, Callable[[], Any]]:
         """The generator for one batch and nothing else: its FLOPs, and the call."""
-        z = jnp.zeros((batch, self.gan.z_dim))
+        z = jnp.zeros((batch, self.model.z_dim))
         inputs = self.params, self._variables, z, self.attributes(batch)
         compiled = self._compile(generate, *inputs)
         return turns.cost(compiled)[0], lambda: jax.block_until_ready(compiled(*inputs))
 
     def _compile(self, function: Callable, *inputs: Any) -> Any:
-        call = jax.jit(functools.partial(function, self.gan), compiler_options=compiler_options())
+        call = jax.jit(functools.partial(function, self.model), compiler_options=compiler_options())
         return call.lower(*inputs).compile()
 
 
 def measure(drawing: Drawing, sizes: list[int], rounds: int) -> dict[str, Any]:
     """All that `--json` writes but the start-up: of `Sampler`, and of the generator alone."""
-    sampler = Sampler(drawing.gan, drawing.table)
+    sampler = Sampler(drawing.model, drawing.table)
     alone = {num: drawing.alone(num) for num in sizes}
     chunk, _ = alone.get(CHUNK) or drawing.alone(CHUNK)
     flops = {num: drawing.calibration_flops + -(-num // CHUNK) * chunk for num in sizes}

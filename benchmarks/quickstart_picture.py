@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 from gan.runtime.pictures import write_png
-from gan.sampling.job import Run
-from gan.sampling.sampler import AttributeGrid, Sampler
-from gan.workdir.checkpoints import Checkpoints
+from gan.sampling.attribute_sheet import AttributeSheet
+from gan.sampling.open_run import open_run
+from gan.sampling.sampler import Sampler
 
 WISHES = (
     *(("Black_Hair", 1), ("Blond_Hair", 1), ("Gray_Hair", 1), ("Bald", 1), ("Bangs", 1)),
@@ -21,10 +21,9 @@ ENLARGED = 2
 
 def main(folder: Path, out: Path) -> None:
     """Draws with the newest checkpoint of the run in `folder`."""
-    run = Run.open(folder)
-    with Checkpoints(folder, read_only=True) as checkpoints:
-        state = checkpoints.restore(run.like, checkpoints.steps()[-1])
-    sheet = AttributeGrid(Sampler(run.gan, run.table), run.table, WISHES)(state.ema)
+    run = open_run(folder)
+    sheet = AttributeSheet(Sampler(run.model, run.table), run.table, WISHES)
+    sheet = sheet(run.restore(run.choose_step()))
     write_png(out, sheet.repeat(ENLARGED, axis=0).repeat(ENLARGED, axis=1))
 
 

@@ -41,17 +41,17 @@ class Step:
             dtype=dtype,
             network=dcgan.Settings(g_width=width, d_width=width),
         )
-        self.gan = build(config, MARGINALS)
+        self.built = build(config, MARGINALS)
         self._shapes = {"image": (batch, size, size, 3), "attributes": (batch, len(MARGINALS))}
         batch_like = Batch(*(jax.ShapeDtypeStruct(s, np.uint8) for s in self._shapes.values()))
-        self.like = abstract_state(self.gan, self.parallel.replicated)
-        step = self.parallel.compile(functools.partial(train_step, self.gan))
+        self.like = abstract_state(*self.built, self.parallel.replicated)
+        step = self.parallel.compile(functools.partial(train_step, *self.built))
         self.compiled = step.lower(self.like, batch_like).compile()
         self.flops, self.bytes = turns.cost(self.compiled)
 
     def contestant(self, steps: int) -> Callable[[], None]:
         """Does so many steps on one batch."""
-        init = functools.partial(init_state, self.gan)
+        init = functools.partial(init_state, *self.built)
         state = compile_for_one_call(init, out_shardings=self.parallel.replicated)(
             jax.random.key(0)
         )

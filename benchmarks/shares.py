@@ -97,7 +97,7 @@ def watch(shares: Shares) -> None:
 
     shares.watch(job, DATA, "prepare", "remember")
     shares.watch(job, PICTURES, "write_png")
-    shares.watch(job.AttributeGrid, PICTURES, "__init__", "__call__")
+    shares.watch(job.AttributeSheet, PICTURES, "__init__", "__call__")
     shares.watch(logs.MetricsWriter, PICTURES, "write_picture")
     shares.watch(Checkpoints, CHECKPOINTS, "__init__", "restore_newest", "save", "wait", "__exit__")
     shares.watch(logs.MetricsWriter, LOGGING, "__init__", "write_row", "__exit__")

@@ -164,9 +164,7 @@ class Optimizer:
         None, "step size after the burn-in; none: as before", at_least=0
     )
     b1: float = setting(0.5, "decay of the mean of the gradient", at_least=0, below=1)
-    b2: float = setting(
-        0.999, "decay of the mean of its square", at_least=0, below=1, dial=True
-    )
+    b2: float = setting(0.999, "decay of the mean of its square", at_least=0, below=1, dial=True)
     b2_end: float | None = setting(
         None, "this decay after the burn-in; none: as before", at_least=0, below=1
     )
@@ -385,11 +383,9 @@ def validate(config: Config, num_devices: int = 1) -> None:
         f"must be a multiple of the {num_devices} devices",
     )
     require(
-        not (config.gradient_penalty or config.gradient_penalty_end)
-        or flat.get("network.d_norm") != "batch",
-        "network.d_norm",
-        "does not go with config.gradient_penalty, which is a penalty for each image while batch "
-        "norm mixes them; set it to layer or none",
+        config.loss != "wasserstein" or any((config.r1, config.gradient_penalty)),
+        "loss",
+        "needs a penalty, or its critic grows without bound; config.gradient_penalty=10 is usual",
     )
 
 

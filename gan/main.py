@@ -91,7 +91,8 @@ def job(values: flags.FlagValues, folder: storage.Path | None) -> None:
 
         train(config, folder, verify=values.verify)
     else:
-        from gan.sampling.job import parse_seeds, sample
+        from gan.sampling.job import sample
+        from gan.sampling.requests import parse_seeds
 
         default = folder / ("faces" if values.individual else "faces.png")
         sample(
@@ -156,7 +157,7 @@ def score(values: flags.FlagValues) -> None:
     if values["resize"].present and not inception:
         raise ConfigError("--resize is of pictures for Inception: it needs --inception=FILE.")
     from gan.evaluation.job import Options, evaluate, evaluate_pictures
-    from gan.sampling.job import parse_seeds
+    from gan.sampling.requests import parse_seeds
     from gan.workdir.folder import read_config
 
     options = Options(

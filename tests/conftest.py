@@ -22,7 +22,8 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 # `gan.model.state` is left out: JAX rebuilds its pytrees with leaves that are no arrays.
 CHECKED = [
     *("data", "evaluation", "metrics", "preflight", "sampling", "training", "workdir"),
-    *("model.augment", "model.losses", "model.networks", "model.step"),
+    *("model.augment", "model.averages", "model.generate", "model.losses", "model.schedules"),
+    *("model.step", "model.networks.dcgan", "model.networks.layers"),
     *("runtime.parallel", "runtime.pictures", "runtime.storage"),
 ]
 install_import_hook([f"gan.{name}" for name in CHECKED], "beartype.beartype")

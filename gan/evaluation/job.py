@@ -38,10 +38,13 @@ from gan.runtime import storage
 from gan.runtime.logs import EventWriter, log, read_rows, tensorboard_is_installed
 from gan.runtime.pictures import make_grid, write_png
 from gan.runtime.storage import Path
-from gan.sampling.job import MAX_SEED, Run, choose_step
-from gan.sampling.sampler import AttributeGrid, Sampler
-from gan.workdir.checkpoints import Best, Checkpoints, read_best
-from gan.workdir.folder import lock_workdir, write_json, write_rows
+from gan.sampling.attribute_sheet import AttributeSheet
+from gan.sampling.open_run import Run, open_run
+from gan.sampling.requests import MAX_SEED, choose_step
+from gan.sampling.sampler import Sampler
+from gan.workdir.best import Best, read_best, write_best
+from gan.workdir.checkpoints import Checkpoints
+from gan.workdir.folder import lock_workdir, write_rows
 
 WAIT = 20.0  # Seconds between two looks at a running training.
 SHOWN = 64  # Pictures of a folder, in the report.
@@ -164,7 +167,7 @@ class Job:
         """Scores what there is to score; whether the training of this run has ended."""
         if self.options.watch and not (folder / "config.json").exists():
             return self._wait(folder, "a run")
-        run = Run.open(folder)
+        run = open_run(folder)
         with (
             lock_workdir(folder, ".evaluate.lock"),
             Checkpoints(folder, read_only=True) as checkpoints,
@@ -208,13 +211,13 @@ class Job:
             if todo and tensorboard_is_installed():
                 board = EventWriter(folder / "evaluation" / stamp["id"])
                 stack.callback(board.close)
-            sampler = Sampler(run.gan, run.table)
-            sheet = AttributeGrid(sampler, run.table) if todo else None
+            sampler = Sampler(run.model, run.table)
+            sheet = AttributeSheet(sampler, run.table) if todo else None
             for step in todo:
                 begin = time.monotonic()
                 with held(folder, step):
                     try:
-                        params = checkpoints.restore(run.like, step).ema
+                        params = run.restore(step)
                     except DataError as error:
                         if (checkpoints.folder / str(step)).exists():
                             log.warning("%s Not scored.", error)
@@ -299,11 +302,6 @@ def held(folder: Path, step: int) -> Iterator[None]:
         yield
     finally:
         write_best(folder, dataclasses.replace(read_best(folder), scoring=None))
-
-
-def write_best(folder: Path, best: Best) -> None:
-    """For the training, `--step=best` and the report."""
-    write_json(folder / "best.json", dataclasses.asdict(best))
 
 
 def choose(

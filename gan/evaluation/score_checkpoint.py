@@ -20,7 +20,7 @@ from gan.metrics.reference_set import PictureSet, ReferenceSet, finite_or_none
 from gan.metrics.scores import Scores, full_name
 from gan.model.state import Params
 from gan.runtime.pictures import make_grid
-from gan.sampling.job import Run
+from gan.sampling.open_run import Run
 from gan.sampling.sampler import Sampler
 
 VERSION = 1  # Of the protocol: raised when the same pictures get other numbers.
@@ -61,12 +61,12 @@ class Drawn:
         num = self._reference.num
         for seed in self._seeds:
             images = self._draw(range(seed * num, (seed + 1) * num), self._asked)
-            yield images, self._asked if self._run.gan.conditional else None
+            yield images, self._asked if self._run.model.conditional else None
 
     def stamp(self) -> dict:
         """What is to be known of the pictures."""
         return {
-            "labels": f"rows of {self._reference.split}" if self._run.gan.conditional else "none",
+            "labels": f"rows of {self._reference.split}" if self._run.model.conditional else "none",
             "weights": "moving average, half-life of "
             f"{self._run.config.average.half_life:,.0f} images",
             "seeds": [*self._seeds],

@@ -13,7 +13,7 @@ from gan.evaluation.score_rows import (
     sort_worst_first,
 )
 from gan.metrics.scores import better_direction
-from gan.workdir.checkpoints import Best
+from gan.workdir.best import Best
 
 WIDTH = 100  # Letters of a line.
 FEW = 5  # Attributes shown at either end of a long attribute table.

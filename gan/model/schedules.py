@@ -35,8 +35,8 @@ Dials = collections.namedtuple("Dials", ["_".join(path) for path in dial_setting
 
 def half_cosine(start: float, end: float, length: float, images_seen: ImagesSeen) -> ImagesSeen:
     """From `start` at 0 images to `end` at `length`, then constant (arXiv 2501.05441, table 6)."""
-    progress = jnp.minimum(images_seen / length, 1.0)
-    return end + (start - end) * 0.5 * (1 + jnp.cos(jnp.pi * progress))
+    angle = 0.5 * jnp.pi * jnp.minimum(images_seen / length, 1.0)
+    return start * jnp.cos(angle) ** 2 + end * jnp.sin(angle) ** 2
 
 
 def at(config: Config) -> Callable[[ImagesSeen], Dials]:

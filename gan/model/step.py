@@ -61,8 +61,7 @@ def build_rules(config: Config, model: Model, axis_name: str | None = None) -> R
     if model.networks.mixes_examples and "gradient_penalty" in penalties:
         raise ConfigError(
             f"config.gradient_penalty={config.gradient_penalty} needs a discriminator that judges "
-            "each image alone, and batch norm mixes them; set config.network.d_norm to layer or "
-            "none."
+            f"each image alone, and {model.networks.mixes_examples}."
         )
     warp = augment.compose(config.augment)
     return Rules(

@@ -156,8 +156,9 @@ def compile_step(config: Config, topology: Topology, devices: list[jax.Device]) 
     # Under pmap the program of a device is the same but for its communication's form.
     parallel = Parallel("jit", Mesh(np.array(devices), (AXIS,)))
     num_pictures, num_attributes = size_of_training_set(config)
-    model = build(config, (0.5,) * num_attributes)
-    step, state = functools.partial(train_step, model), abstract_state(model, parallel.replicated)
+    built = build(config, (0.5,) * num_attributes)
+    step = functools.partial(train_step, *built)
+    state = abstract_state(*built, parallel.replicated)
     side, images = config.data.image_size, config.data.batch_size * config.d_steps
     like = Batch((images, side, side, 3), (images, num_attributes))
     batch = Batch(*(jax.ShapeDtypeStruct(shape, np.uint8) for shape in like))

@@ -24,7 +24,7 @@ class Sampler:
     """Draws with one set of generator parameters."""
 
     def __init__(self, model: Model, table: AttributeTable):
-        """Prepares for the generator of `model`, trained on images with the attributes of `table`."""
+        """`table` has the attributes of the images that `model` was trained on."""
         self.conditional = model.conditional
         self._rows = table.draw({}, range(MEASURED))
         options = compiler_options()

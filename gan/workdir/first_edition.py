@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from flax import struct
 
+from gan.errors import ConfigError
 from gan.model.averages import EMA
 from gan.model.state import Params, TrainState
 
@@ -61,7 +62,15 @@ def is_layout(names: Collection[str]) -> bool:
 
 
 def layout(like: Any) -> FirstState | FirstAverages:
-    """The tree of the first edition in place of a `TrainState`, or of its averages alone."""
+    """The tree of the first edition in place of a `TrainState`, or of its averages alone.
+
+    Raises ConfigError where more than the one average is asked for.
+    """
+    if {*like.averages} != {EMA}:
+        raise ConfigError(
+            "The checkpoint is of the first edition, which kept no second average: set "
+            "config.average.second_half_life=0."
+        )
     ema = like.averages[EMA]
     if not isinstance(like, TrainState):
         return FirstAverages(ema)

@@ -25,7 +25,7 @@ WIDTH = 8
 
 def players() -> list[Player]:
     config = Config(conditional=False, network=dcgan.Settings(g_width=WIDTH, d_width=WIDTH))
-    state = abstract_state(build(config, ()), Parallel.create("jit").replicated)
+    state = abstract_state(*build(config, ()), Parallel.create("jit").replicated)
     return [player(jax.tree.leaves(p.params)) for p in (state.generator, state.discriminator)]
 
 

@@ -18,10 +18,11 @@ from gan.evaluation.score_checkpoint import Drawn
 from gan.metrics import pixels
 from gan.runtime.logs import read_rows
 from gan.runtime.pictures import write_png
-from gan.sampling.job import Run
+from gan.sampling.open_run import open_run
 from gan.sampling.sampler import Sampler
 from gan.training.job import train
-from gan.workdir.checkpoints import Best, Checkpoints, read_best
+from gan.workdir.best import Best, read_best
+from gan.workdir.checkpoints import Checkpoints
 
 NUM = 40  # Pictures: no multiple of what is drawn at a time.
 OPTIONS = Options(num_images=NUM, seeds=(0, 1))
@@ -124,7 +125,7 @@ def test_another_protocol_gets_rows_of_its_own(copy):
 
 
 def test_a_run_that_learnt_fewer_attributes_has_a_protocol_of_its_own(scored):
-    run = Run.open(scored)
+    run = open_run(scored)
     job_ = job.Job(OPTIONS)
     stores = job.prepare(run.config.data)
     whole = score_checkpoint.protocol(job_.reference_set(stores, NUM, run.table.names))
@@ -135,14 +136,14 @@ def test_a_run_that_learnt_fewer_attributes_has_a_protocol_of_its_own(scored):
 
 
 def test_another_crop_or_another_number_is_another_protocol(scored):
-    reference = job.Job(OPTIONS).reference_set(job.prepare(Run.open(scored).config.data), NUM, ())
+    reference = job.Job(OPTIONS).reference_set(job.prepare(open_run(scored).config.data), NUM, ())
     cropped = {n: dataclasses.replace(x, crop="center140") for n, x in reference.stores.items()}
     others = [dataclasses.replace(reference, **x) for x in ({"stores": cropped}, {"num": NUM - 1})]
     assert len({score_checkpoint.protocol(x)["id"] for x in (reference, *others)}) == 3
 
 
 def test_few_pictures_for_inception_are_warned_of(scored, caplog):
-    reference = job.Job(OPTIONS).reference_set(job.prepare(Run.open(scored).config.data), NUM, ())
+    reference = job.Job(OPTIONS).reference_set(job.prepare(open_run(scored).config.data), NUM, ())
     assert "few for" not in caplog.text
     inception = reference.classifier._replace(name="inception")
     dataclasses.replace(reference, extractors=(*reference.extractors, inception))
@@ -202,7 +203,7 @@ def test_the_moving_average_is_scored_and_not_the_raw_weights(copy, monkeypatch)
 
 
 def test_the_reference_is_every_chosen_picture_as_it_is_stored(scored):
-    run = Run.open(scored)
+    run = open_run(scored)
     reference = job.Job(OPTIONS).reference_set(job.prepare(run.config.data), NUM, run.table.names)
     store = reference.stores["validation"]
     assert len(reference.held_out.images) == NUM == len(set(reference.rows))
@@ -213,14 +214,13 @@ def test_the_reference_is_every_chosen_picture_as_it_is_stored(scored):
 
 
 def test_any_number_of_devices_draws_and_sees_the_same(scored, monkeypatch):
-    run = Run.open(scored)
-    with Checkpoints(scored, read_only=True) as checkpoints:
-        params = checkpoints.restore(run.like, 4).ema
+    run = open_run(scored)
+    params = run.restore(4)
     rows = np.asarray(run.table.rows[:130])
-    several = Sampler(run.gan, run.table)(params, range(130), rows)
+    several = Sampler(run.model, run.table)(params, range(130), rows)
     device = jax.local_devices()[0]
     monkeypatch.setattr(jax, "local_devices", lambda: [device])
-    np.testing.assert_array_equal(Sampler(run.gan, run.table)(params, range(130), rows), several)
+    np.testing.assert_array_equal(Sampler(run.model, run.table)(params, range(130), rows), several)
 
 
 @pytest.mark.slow
@@ -313,11 +313,10 @@ def test_best_is_by_the_score_that_was_asked_for(copy):
 
 def test_other_peoples_pictures_get_the_scores_of_the_same_pictures(scored, tmp_path):
     """Lossless files with the attributes in a CSV: only their order is another."""
-    run, options = Run.open(scored), dataclasses.replace(OPTIONS, seeds=(0,))
+    run, options = open_run(scored), dataclasses.replace(OPTIONS, seeds=(0,))
     reference = job.Job(options).reference_set(job.prepare(run.config.data), NUM, run.table.names)
-    with Checkpoints(scored, read_only=True) as checkpoints:
-        params = checkpoints.restore(run.like, 4).ema
-    drawn = Drawn(run, Sampler(run.gan, run.table), params, reference, (0,))
+    params = run.restore(4)
+    drawn = Drawn(run, Sampler(run.model, run.table), params, reference, (0,))
     ((images, attributes),) = drawn.sets()
     lines = ["picture," + ",".join(run.table.names)]
     for i, (image, row) in enumerate(zip(images, attributes, strict=True)):
@@ -341,7 +340,7 @@ def test_files_sorted_by_class_do_not_make_sets_of_a_class_each(scored, tmp_path
         for i in range(20):
             image = np.full((32, 32, 3), level, np.uint8)
             write_png(tmp_path / "pictures" / name / f"{i}.png", image)
-    data = dataclasses.replace(Run.open(scored).config.data, path=str(tmp_path / "pictures"))
+    data = dataclasses.replace(open_run(scored).config.data, path=str(tmp_path / "pictures"))
     given = load_pictures(dataclasses.replace(data, source="folder"))
     assert len(given.images) == 60
     for images, asked in job.parts(given, (), 20, 3):
@@ -350,7 +349,7 @@ def test_files_sorted_by_class_do_not_make_sets_of_a_class_each(scored, tmp_path
 
 
 def test_pictures_without_labels_are_compared_as_pictures(scored, tmp_path):
-    run = Run.open(scored)
+    run = open_run(scored)
     rng = np.random.default_rng(0)
     for i in range(50):
         write_png(tmp_path / "noise" / f"{i}.png", rng.integers(0, 256, (48, 48, 3), np.uint8))

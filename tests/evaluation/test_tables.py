@@ -12,7 +12,7 @@ from gan.evaluation.tables import (
     lay_out_scores,
     summarize_row,
 )
-from gan.workdir.checkpoints import Best
+from gan.workdir.best import Best
 
 FD = f"FD-attr@{scored.HASH}"
 

@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan.model.state import NetState, TrainState
-from gan.model.step import TrainMetrics
+from gan.data.attributes import AttributeTable
+from gan.model.state import Adaptive, NetState, TrainState
+from gan.model.step import abstract_state, build
 from gan.workdir.checkpoints import Checkpoints
+from gan.workdir.folder import read_config
 from gan.workdir.manifest import digests
 
 # Orbax leaves unfinished coroutines behind when it fails, as it is meant to in some tests.
@@ -26,8 +28,9 @@ def make_state(seed: int, width: int = 3, dtype: Any = jnp.float32) -> TrainStat
     params = {"w": jax.random.normal(key, (width, 400), dtype), "b": jnp.zeros((width,))}
     statistics = {"batch_stats": {"mean": jnp.arange(5.0) + seed}}
     net = NetState(params, statistics, (jnp.int32(seed), {"mu": jnp.float32(seed)}, ()))
-    ema = {"w": jnp.full((width,), 1.0 + seed)}
-    return TrainState(jnp.int32(seed), key, net, net.replace(variables={}), ema)
+    averages = {"ema": {"w": jnp.full((width,), 1.0 + seed)}}
+    adaptive = Adaptive(jnp.float32(0.5), jnp.float32(seed))
+    return TrainState(jnp.int32(seed), key, net, net.replace(variables={}), averages, adaptive)
 
 
 def like(width: int = 3, dtype: Any = jnp.float32) -> TrainState:
@@ -35,9 +38,9 @@ def like(width: int = 3, dtype: Any = jnp.float32) -> TrainState:
     return jax.tree.map(struct, make_state(0, width, dtype))
 
 
-def make_metrics(seed: int) -> TrainMetrics:
+def make_metrics(seed: int) -> dict[str, list]:
     random = np.random.default_rng(seed)
-    return jax.tree.map(lambda x: random.normal(size=x.shape).astype(x.dtype), TrainMetrics.empty())
+    return {name: [float(random.normal()), seed + 1] for name in ("d_loss", "g_loss")}
 
 
 def save_two(folder: Path) -> Path:
@@ -50,3 +53,12 @@ def save_two(folder: Path) -> Path:
 
 def same(a: Any, b: Any) -> bool:
     return digests(a) == digests(b)
+
+
+def restore_state(folder: Path, step: int) -> TrainState:
+    """The whole state of a run's checkpoint, on one device."""
+    table = AttributeTable.load(folder / "attributes.npz")
+    built = build(read_config(folder), table.marginals)
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    with Checkpoints(folder, read_only=True) as checkpoints:
+        return checkpoints.restore(abstract_state(*built, here), step)

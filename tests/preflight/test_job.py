@@ -56,10 +56,10 @@ def test_compile_step__compiles_what_training_runs(cpus, faces_cache):
     config = tiny.get_config()
     config.data.cache_dir = str(faces_cache)
     store, parallel = prepare(config.data)["train"], Recorder("jit", Parallel.create("jit").mesh)
-    model = build(config, store.attributes.mean(axis=0))
+    built = build(config, store.attributes.mean(axis=0))
     feed = open_feed("auto", store, parallel, seed=0, batch=config.data.batch_size)
-    state = jax.device_put(init_state(model, jax.random.key(0)), parallel.replicated)
-    feed.compile(functools.partial(train_step, model))
+    state = jax.device_put(init_state(*built, jax.random.key(0)), parallel.replicated)
+    feed.compile(functools.partial(train_step, *built))
     rows = next(feed.calls(0, 4, (4,)))[1]
     compiled = made[0].lower(state, rows, *feed._data).compile()
     step = compile_tiny()

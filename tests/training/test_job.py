@@ -23,7 +23,8 @@ from gan.errors import ConfigError, Diverged, Preempted, WorkdirInUse
 from gan.model import flops
 from gan.model.step import build, train_step
 from gan.runtime.logs import read_rows
-from gan.training.job import Clock, train
+from gan.training.clock import Clock
+from gan.training.job import train
 from gan.workdir.checkpoints import Checkpoints, digests
 from gan.workdir.folder import lock_workdir
 
@@ -64,10 +65,10 @@ def test_the_share_of_a_known_peak_is_told(config, tmp_path, monkeypatch):
     state = train(config, tmp_path)
     assert "% of bf16 peak) | " in (tmp_path / "log.txt").read_text()
     (row,) = read_rows(tmp_path / "metrics.jsonl")
-    gan = build(config, AttributeTable.load(tmp_path / "attributes.npz").marginals)
+    built = build(config, AttributeTable.load(tmp_path / "attributes.npz").marginals)
     num = 2 * config.data.batch_size
     batch = Batch(np.zeros((num, 32, 32, 3), np.uint8), np.zeros((num, 40), np.uint8))
-    work = flops.count(functools.partial(train_step, gan), state, batch)
+    work = flops.count(functools.partial(train_step, *built), state, batch)
     share = row["images_per_second"] / num * work / (1e12 * jax.device_count())
     assert row["share_of_peak"] == pytest.approx(share)
 
@@ -132,7 +133,7 @@ def test_several_steps_in_one_call_are_the_same_steps(config, finished, tmp_path
     assert trace.stat().st_size > 1000
     assert "steps a call: 2" in (tmp_path / "log.txt").read_text()
     whole, folder = finished
-    trees = [(s.generator.params, s.discriminator.params, s.ema) for s in (state, whole)]
+    trees = [(s.generator.params, s.discriminator.params, s.averages) for s in (state, whole)]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), *trees)
     (row,) = read_rows(tmp_path / "metrics.jsonl")
     assert (row["step"], row["images"]) == (4, 32)
@@ -209,7 +210,7 @@ def test_the_rate_leaves_out_compiling_and_pauses(monkeypatch):
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     clock = Clock(before=5.0, step=10)
     now[0] += 60  # Compiles.
-    clock.compiled(11)
+    clock.compiled(11, None)
     now[0] += 4
     with clock.paused(None):
         now[0] += 50
@@ -221,7 +222,7 @@ def test_a_first_step_that_is_logged_is_not_blamed_for_earlier_starts(monkeypatc
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     clock = Clock(before=30_000.0, step=999)
     now[0] += 4
-    clock.compiled(1000)
+    clock.compiled(1000, None)
     assert clock.lap(1000, 8) == {"seconds": 30_004.0, "images_per_second": 2.0}
 
 
@@ -265,4 +266,4 @@ def test_a_signal_saves_and_the_same_command_goes_on(faces_cache, tmp_path, numb
 def test_the_state_on_several_devices_is_one(finished):
     state, _ = finished
     assert all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(state))
-    assert np.isfinite(jax.device_get(state.ema["Dense_0"]["kernel"])).all()
+    assert np.isfinite(jax.device_get(state.averages["ema"]["Dense_0"]["kernel"])).all()

@@ -12,8 +12,6 @@ import pytest
 from helpers.processes import Job, fingerprint
 
 from gan.runtime.logs import read_rows
-from gan.sampling.job import Run
-from gan.workdir.checkpoints import Checkpoints
 
 BOUND = 60  # Seconds from a fault to the end of all: see `LIMITS`, and a machine that is busy.
 LIMITS = ("--config.limits.heartbeat=10", "--config.limits.step=10", "--config.limits.compile=60")
@@ -28,12 +26,6 @@ def split(faces_cache, tmp_path_factory):
         with Job(folder / str(num), faces_cache, num=num, devices=4 // num) as job:
             assert job.wait() == [0] * num, job.text()
     return folder
-
-
-def restored(folder, step):
-    run = Run.open(folder)
-    with Checkpoints(folder, read_only=True) as checkpoints:
-        return checkpoints.restore(run.like, step)
 
 
 @pytest.mark.slow

@@ -13,7 +13,6 @@ import pytest
 from helpers.states import ORBAX_FAILS, like, make_metrics, make_state, same, save_two
 
 from gan.errors import ConfigError, DataError, Preempted
-from gan.model.step import TrainMetrics
 from gan.workdir import checkpoint_files, manifest
 from gan.workdir.checkpoints import Checkpoints, digests
 
@@ -156,12 +155,16 @@ def test_a_type_is_never_cast(folder):
 
 
 def test_arrays_that_only_one_has_are_named(folder):
-    more = like().replace(ema={"w": like().ema["w"], "new": like().step})
-    less = like().replace(ema={})
+    more = like().replace(averages={"ema": {**like().averages["ema"], "new": like().step}})
+    less = like().replace(averages={"ema": {}})
     with Checkpoints(folder) as checkpoints:
-        with pytest.raises(ConfigError, match=r"only now: ema\['new'\] \(int32 \[\]\)\. Name"):
+        with pytest.raises(
+            ConfigError, match=r"only now: averages\['ema'\]\['new'\] \(int32 \[\]\)\. Name"
+        ):
             checkpoints.restore_newest(more)
-        with pytest.raises(ConfigError, match=r"only there: ema\['w'\] \(float32 \[3\]\)\. Name"):
+        with pytest.raises(
+            ConfigError, match=r"only there: averages\['ema'\]\['w'\] \(float32 \[3\]\)\. Name"
+        ):
             checkpoints.restore_newest(less)
 
 
@@ -199,37 +202,46 @@ def test_checkpoints_of_the_first_format_come_back(tmp_path):
         arrays = ocp.args.StandardSave(make_state(1))
         manager.save(1, args=ocp.args.Composite(state=arrays, meta=ocp.args.JsonSave(meta)))
     with Checkpoints(tmp_path, about={"images": 1}) as checkpoints:
-        state, metrics = checkpoints.restore_newest(like(), TrainMetrics.empty())
+        state, metrics = checkpoints.restore_newest(like())
         assert same(state, make_state(1))
         assert metrics is None
-        for other in (like(width=4), like(dtype=jnp.bfloat16), like().replace(ema={})):
+        for other in (
+            like(width=4),
+            like(dtype=jnp.bfloat16),
+            like().replace(averages={"ema": {}}),
+        ):
             with pytest.raises(ConfigError, match="another model"):
                 checkpoints.restore_newest(other)
         assert checkpoints.steps() == [1]
 
 
-def test_metrics_in_flight_come_back_bit_for_bit(tmp_path):
+def test_restore_newest__brings_the_metrics_back_bit_for_bit(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(make_state(1), 1, make_metrics(1))
-        _, metrics = checkpoints.restore_newest(like(), TrainMetrics.empty())
-        assert same(metrics, make_metrics(1))
-        # Those of a version that measures something else are no use; the state is.
-        state, metrics = checkpoints.restore_newest(like(), {"other": jnp.zeros(())})
-        assert same(state, make_state(1))
-        assert metrics is None
+        _, metrics = checkpoints.restore_newest(like())
+        assert metrics == make_metrics(1)
+
+
+def test_restore_averages__reads_them_alone(folder):
+    wanted = like().averages
+    with Checkpoints(folder, read_only=True) as checkpoints:
+        found = checkpoints.restore_averages(wanted, 2)
+        assert same(found, make_state(2).averages)
+        with pytest.raises(ConfigError, match=r"holds another model: averages\['ema'\]\['w'\]"):
+            checkpoints.restore_averages(like(width=4).averages, 2)
 
 
 def test_what_is_saved_is_the_state_at_that_moment(tmp_path):
     step = jax.jit(lambda state: jax.tree.map(lambda x: x + 1, state), donate_argnums=0)
     weights = jnp.zeros(200_000)
-    saved = lambda: make_state(1).replace(ema={"w": weights})  # noqa: E731
+    saved = lambda: make_state(1).replace(averages={"ema": {"w": weights}})  # noqa: E731
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(saved(), 1)
         before = digests(saved())
         for _ in range(20):
             weights = step(weights)
         shape = jax.ShapeDtypeStruct(weights.shape, weights.dtype, sharding=weights.sharding)
-        state = checkpoints.restore(like().replace(ema={"w": shape}), 1)
+        state = checkpoints.restore(like().replace(averages={"ema": {"w": shape}}), 1)
         assert digests(state) == before
 
 

@@ -12,6 +12,7 @@ from helpers.states import ORBAX_FAILS, like, make_state, same
 
 from gan.errors import NotSaved
 from gan.workdir import checkpoint_files
+from gan.workdir import checkpoints as checkpoints_module
 from gan.workdir.checkpoints import Checkpoints
 
 pytestmark = ORBAX_FAILS

@@ -24,7 +24,7 @@ from gan.evaluation.score_rows import Row
 from gan.runtime import storage
 from gan.runtime.logs import read_rows
 from gan.runtime.storage import Path
-from gan.workdir.checkpoints import Best, read_best
+from gan.workdir.best import Best, read_best
 
 # Charts of `metrics.jsonl`: the label and the key of each of their lines.
 CURVES = {

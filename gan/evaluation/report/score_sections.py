@@ -24,7 +24,7 @@ from gan.evaluation.score_rows import (
     short_name,
 )
 from gan.metrics.scores import better_direction
-from gan.workdir.checkpoints import Best
+from gan.workdir.best import Best
 
 TIERS = ("sure", "fair", "unsure")
 

@@ -38,7 +38,8 @@ class Networks(NamedTuple):
     # (generator's params, z [n z], condition [n a]) -> the other collections that belong to these
     # parameters; None where the generator has none.
     statistics: Callable[[Any, Any, Any], dict[str, Any]] | None = None
-    mixes_examples: bool = False  # Whether a discriminator's logits depend on the whole batch.
+    # Where a discriminator's logits depend on the whole batch: by which setting, and the remedy.
+    mixes_examples: str = ""
 
 
 def make(config: Config, num_attributes: int, axis_name: str | None = None) -> Networks:

@@ -17,6 +17,7 @@ from gan.model.networks import Networks
 from gan.model.networks.layers import Down, Norm, Up, init_weights
 
 SIZES = (32, 64, 128)
+MIXES = "config.network.d_norm=batch mixes them; set it to layer or none"
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -56,7 +57,7 @@ def make(
         generator=generator,
         discriminator=Discriminator(width=settings.d_width, norm=settings.d_norm, **shared),
         statistics=statistics,
-        mixes_examples=settings.d_norm == "batch",
+        mixes_examples=MIXES if settings.d_norm == "batch" else "",
     )
 
 
