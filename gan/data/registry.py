@@ -1,78 +1,84 @@
-"""The data sets that can be read: each has a name, a way to open it and a way to recognise it."""
+"""The data sets that can be read, by name. `gan.data.readers` says what a reader is."""
 
+import importlib
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
-from typing import NamedTuple
+from types import ModuleType
 
 from gan.config import Data
 from gan.data.decode import CROPS, RESIZES, SQUARE
-from gan.data.faces import dataset
-from gan.data.readers import (
-    celeba_kaggle,
-    celeba_official,
-    celeba_parquet,
-    celeba_tfds,
-    celebamask_hq,
-    folder,
-    tfds_sets,
-)
 from gan.data.readers.files import open_files
+from gan.data.readers.tfds_sets import list_datasets
 from gan.data.source import Source
 from gan.errors import ConfigError, DataError, first_few, nearest
 
 log = logging.getLogger("gan")
 
-
-class Reader(NamedTuple):
-    """A way to read a layout."""
-
-    open_source: Callable[[Data], Source]
-    recognise: Callable[[Path], bool] | None = None  # None: it has to be asked for by name.
-
-
-SOURCES: dict[str, Reader] = {  # Asked in this order what lies at a path.
-    "faces": Reader(dataset.open_source),
-    "celeba": Reader(celeba_official.open_source, celeba_official.recognise),
-    "celeba_kaggle": Reader(celeba_kaggle.open_source, celeba_kaggle.recognise),
-    "celeba_tfds": Reader(celeba_tfds.open_source, celeba_tfds.recognise),
-    "celeba_parquet": Reader(celeba_parquet.open_source, celeba_parquet.recognise),
-    "celebamask_hq": Reader(celebamask_hq.open_source, celebamask_hq.recognise),
-    "tfds": Reader(tfds_sets.open_source, tfds_sets.recognise),
-    "folder": Reader(folder.open_source, folder.recognise),
+SOURCES = {  # The module of `gan.data` that reads each; `find_source` asks them in this order.
+    "faces": "faces.dataset",
+    "celeba": "readers.celeba_official",
+    "celeba_kaggle": "readers.celeba_kaggle",
+    "celeba_tfds": "readers.celeba_tfds",
+    "celeba_parquet": "readers.celeba_parquet",
+    "celebamask_hq": "readers.celebamask_hq",
+    "tfds": "readers.tfds_sets",
+    "folder": "readers.folder",
 }
-GROUPS = {
-    "auto": [name for name, reader in SOURCES.items() if reader.recognise],
-    "celeba": ["celeba", "celeba_kaggle", "celeba_tfds", "celeba_parquet"],  # In any layout.
-}
+CELEBA_SOURCES = ("celeba", "celeba_kaggle", "celeba_tfds", "celeba_parquet")
 
 
 def find_source(config: Data) -> Source:
-    """The configured source, or the one that is recognised at the path; says what it is."""
+    """Opens the configured source, or the one that is recognised at the path, and logs what it is.
+
+    Raises ConfigError for settings that do not exist or do not fit together, DataError for a path
+    where nothing is recognised or that cannot be read.
+    """
     check_choices(config)
-    names = [config.source]
-    if config.source in GROUPS:
-        if config.path is None and config.source == "auto":
-            raise ConfigError(
-                "config.data.source=auto needs a path to look at: --config.data.path=FOLDER_OR_ZIP."
-            )
-        known = GROUPS[config.source]
-        path = Path(config.path).expanduser() if config.path else None
-        names = [name for name in known if path and SOURCES[name].recognise(path)] or names
-    if names[0] not in SOURCES:
-        raise DataError(explain_unknown(path, known))
-    source = SOURCES[names[0]].open_source(config)
+    source = load_reader(choose_source(config)).open_source(config)
     log.info("Data: %s", source.found)
     return source
 
 
+def load_reader(source: str) -> ModuleType:
+    """Imports the module that reads a source."""
+    return importlib.import_module(f"gan.data.{SOURCES[source]}")
+
+
+def choose_source(config: Data) -> str:
+    """Returns the configured source: for "auto" and "celeba" the first that recognises the path.
+
+    Where none does, "celeba" stays, whose reader then says what is missing. Raises ConfigError for
+    "auto" without a path, and DataError if it recognises nothing there.
+    """
+    if config.source not in ("auto", "celeba") or (config.source, config.path) == ("celeba", None):
+        return config.source
+    if config.path is None:
+        raise ConfigError(
+            "config.data.source=auto needs a path to look at: --config.data.path=FOLDER_OR_ZIP."
+        )
+    known = CELEBA_SOURCES
+    if config.source == "auto":
+        known = [name for name in SOURCES if hasattr(load_reader(name), "recognise")]
+    path = Path(config.path).expanduser()
+    for name in known:
+        if load_reader(name).recognise(path):
+            return name
+    if config.source == "auto":
+        raise DataError(explain_unknown(path, known))
+    return config.source
+
+
 def explain_unknown(path: Path, known: Collection[str]) -> str:
-    """What is wrong with a path at which nothing was recognised. DataError if it is a bad zip."""
+    """Explains why nothing of the `known` sources was recognised at a path.
+
+    Raises DataError if the path is a damaged zip.
+    """
     if not path.exists():
         beside = [other.name for other in path.parent.glob("*")]
         return f"config.data.path={path} does not exist.{nearest(path.name, beside)}"
     files = open_files(path)
-    if sets := tfds_sets.list_datasets(path):
+    if sets := list_datasets(path):
         return (
             f"config.data.path={path} has data sets of TFDS ({first_few(sets)}). Say which: "
             f"--config.data.source=tfds --config.data.name={sets[0]}."
@@ -85,9 +91,9 @@ def explain_unknown(path: Path, known: Collection[str]) -> str:
 
 
 def check_choices(config: Data) -> None:
-    """Raises ConfigError for a source, crop or rule of resizing that does not exist."""
+    """Raises ConfigError for a source, a crop or a way to resize that does not exist."""
     for field, known in (
-        ("source", [*SOURCES, *(name for name in GROUPS if name not in SOURCES)]),
+        ("source", [*SOURCES, "auto"]),
         ("crop", [*CROPS, SQUARE]),
         ("resize", RESIZES),
     ):

@@ -27,7 +27,7 @@ from gan.data.feed import (
     most_steps_per_call,
 )
 from gan.data.prepare import prepared_training_set
-from gan.data.registry import GROUPS, check_choices
+from gan.data.registry import CELEBA_SOURCES, check_choices
 from gan.errors import ConfigError, DataError
 from gan.experiments import our_configs
 from gan.model import flops
@@ -231,7 +231,7 @@ def size_of_training_set(config: Config) -> tuple[int | None, int]:
     chosen = len((data.attributes or "").split(",")) if data.attributes else 0
     if data.source == "faces":
         return data.num_faces, chosen or len(ATTRIBUTES)
-    if data.source in GROUPS["celeba"]:
+    if data.source in CELEBA_SOURCES:
         return CELEBA, chosen or len(ATTRIBUTES)
     try:
         store = prepared_training_set(data)

@@ -5,7 +5,7 @@ import logging
 import shutil
 import sys
 import threading
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +16,7 @@ from gan.config import Data
 from gan.data import build_store
 from gan.data.faces import dataset
 from gan.data.prepare import prepare
-from gan.data.registry import SOURCES, Reader
+from gan.data.registry import SOURCES
 from gan.data.source import Source, Split
 from gan.errors import ConfigError, DataError
 
@@ -73,7 +73,10 @@ def use(monkeypatch, tmp_path):
     """Registers a source as "fake" and returns how to prepare it."""
 
     def register(source, **options):
-        monkeypatch.setitem(SOURCES, "fake", Reader(source))
+        reader = ModuleType("gan.data.readers.fake")
+        reader.open_source = source
+        monkeypatch.setitem(sys.modules, reader.__name__, reader)
+        monkeypatch.setitem(SOURCES, "fake", "readers.fake")
         data = Data(source="fake", cache_dir=str(tmp_path / "cache"), image_size=8, **options)
         return lambda **more: prepare(dataclasses.replace(data, **more))
 

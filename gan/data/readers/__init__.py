@@ -1,1 +1,96 @@
-"""A module for each layout of a data set on disk."""
+"""Readers of data sets: a module for each layout on disk. This is the contract of such a module.
+
+A new layout needs a file here, say `mine.py`, and a line in `SOURCES` of `gan/data/registry.py`:
+
+    "mine": "readers.mine",
+
+It is then read by `--config.data.source=mine --config.data.path=PATH`. A reader lists, checks and
+reads files. It never decodes or resizes, and keeps no copies: `gan.data.prepare` does, once for all
+runs. The module has two functions, of which the second may be missing:
+
+    open_source(config: gan.config.Data) -> gan.data.source.Source
+
+gets the settings `--config.data.*`; `path` says where the data set lies, and `on_bad` whether a bad
+picture is an error or is left out. Every start calls it, in every process, so it does only what the
+fields of `Source` need: list files, read headers, hash small files. It raises `ConfigError` for a
+setting that cannot work and `DataError` for files that are missing or damaged; the message says
+which file, which line and what to do. `gan.data.readers.files` opens paths, folders and zips so.
+
+    recognise(path: pathlib.Path) -> bool
+
+tells whether this layout lies at `path`, by the names of files. It is called for
+`--config.data.source=auto`, and never raises. Without it, the source is chosen by its name only.
+
+A `Source` has
+
+    name             the key in SOURCES
+    found            what lies there, in one line for the log
+    fingerprint      at least 12 hexadecimal digits that change when a label or a picture changes:
+                     a hash of names, sizes and times of files, and of the contents of small ones.
+                     Prepared data is kept under it.
+    attribute_names  a different name for each column of the labels; () trains unconditionally
+    splits           a function for each of "train", "validation" and "test" that returns its
+                     `Split`; it is called only if the split is not prepared yet. `hash_splits`
+                     makes splits where a data set has none, and `share_splits` the functions where
+                     all labels are read at once.
+    formats          Pillow's names of the files' formats, such as ("JPEG", "PNG"); () for arrays
+    frame            (height, width) of all pictures if they are aligned as CelebA's, else None:
+                     then the largest square in the middle is taken
+    drawn            True if pictures are drawn at any size, and nothing is read
+
+A `Split` of n pictures with a attributes has
+
+    attributes       uint8 [n a] of 0 | 1
+    identity         int32 [n], a number for each person; -1 where unknown
+    names            n names for messages: the file, or the file and the row
+    and one of
+    read             picture i, from any thread: the bytes of a file, or uint8 [h w c] with 1, 3 or
+                     4 channels. Raises DataError for a bad picture.
+    stream           all pictures in order, a DataError in the place of a bad one; for layouts in
+                     which a single one cannot be read. An exception stops the preparation.
+    draw             uint8 [b size size 3] for rows [b] and a size; then `names` may be ()
+    left_out         (name, reason) of the pictures that `on_bad="skip"` left out already; else ()
+
+A whole reader, of one .npz file with uint8 images [n h w 3], labels [n a] and names [a]:
+
+    import functools
+    import hashlib
+
+    import numpy as np
+
+    from gan.data.readers.files import require_path
+    from gan.data.source import Source, Split, hash_splits, share_splits
+
+
+    def open_source(config):
+        path = require_path(config, "npz", "images, labels and names", "Write it by np.savez.")
+        stat = path.stat()
+        with np.load(path) as file:
+            names = tuple(map(str, file["names"]))
+        return Source(
+            name="npz",
+            found=f"{path}: {', '.join(names)}",
+            fingerprint=hashlib.sha256(repr((stat.st_size, stat.st_mtime_ns)).encode()).hexdigest(),
+            attribute_names=names,
+            splits=share_splits(functools.partial(read_splits, path)),
+        )
+
+
+    def recognise(path):
+        return path.suffix == ".npz"
+
+
+    def read_splits(path):
+        with np.load(path) as file:
+            images, labels = file["images"], file["labels"]
+        where = np.array([f"{path}, row {row}" for row in range(len(labels))])
+        return {
+            split: Split(
+                attributes=labels[rows],
+                identity=np.full(len(rows), -1, np.int32),
+                names=where[rows].tolist(),
+                read=images[rows].__getitem__,
+            )
+            for split, rows in hash_splits(where.tolist()).items()
+        }
+"""
