@@ -193,7 +193,8 @@ def compile_resident(
         if rows.shape[0] == 1:
             return one(state, rows[0])
         state, updates = lax.scan(one, state, rows)
-        return state, updates.reduce()
+        is_metric = lambda x: hasattr(x, "reduce")  # noqa: E731
+        return state, jax.tree.map(lambda x: x.reduce(), updates, is_leaf=is_metric)
 
     return parallel.compile(call, 1, data)
 

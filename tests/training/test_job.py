@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import jax
@@ -23,7 +22,6 @@ from gan.errors import ConfigError, Diverged, Preempted, WorkdirInUse
 from gan.model import flops
 from gan.model.step import build, train_step
 from gan.runtime.logs import read_rows
-from gan.training.clock import Clock
 from gan.training.job import train
 from gan.workdir.checkpoints import Checkpoints, digests
 from gan.workdir.folder import lock_workdir
@@ -39,7 +37,7 @@ def config(faces_cache):
     return config
 
 
-def test_the_workdir_holds_what_is_promised(finished):
+def test_train__leaves_in_the_workdir_what_is_promised(finished):
     _, folder = finished
     # What the other jobs add is theirs.
     later = {".lock", ".evaluate.lock", "scores.jsonl", "faces.png", "best.json", "report.html"}
@@ -59,7 +57,7 @@ def test_the_workdir_holds_what_is_promised(finished):
 
 
 @pytest.mark.slow
-def test_the_share_of_a_known_peak_is_told(config, tmp_path, monkeypatch):
+def test_train__tells_the_share_of_a_known_peak(config, tmp_path, monkeypatch):
     monkeypatch.setitem(flops.PEAKS, jax.devices()[0].device_kind, 1e12)
     config = dataclasses.replace(config, steps=1, d_steps=2, parallel="pmap")
     state = train(config, tmp_path)
@@ -74,7 +72,7 @@ def test_the_share_of_a_known_peak_is_told(config, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(config, finished, tmp_path):
+def test_train__resumed_is_the_uninterrupted_run_bit_for_bit(config, finished, tmp_path):
     streamed = dataclasses.replace(config.data, feed="stream")  # The other feed changes no bit.
     train(dataclasses.replace(config, steps=2, data=streamed), tmp_path)
     resumed = train(config, tmp_path)
@@ -102,30 +100,27 @@ def without_clock(folder: Path) -> list[dict[str, float]]:
 
 
 @pytest.mark.slow
-def test_metrics_in_flight_survive_a_signal_bit_for_bit(config, tmp_path, monkeypatch):
+def test_train__metrics_of_an_interval_survive_a_signal_bit_for_bit(config, tmp_path):
     """Stopped at step 3 and at step 5 of a log interval of 6."""
     every = dict(log_every=6, sample_every=100, checkpoint_every=1)
     config = dataclasses.replace(config, steps=7, **every)
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     train(config, whole)
     assert [row["step"] for row in without_clock(whole)] == [6, 7]
-    save = Checkpoints.save
 
-    def save_and_stop(self, state, step, metrics):
-        save(self, state, step, metrics)
+    def stop(run, step, state):
         if step in (2, 4):
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(Checkpoints, "save", save_and_stop)
     for last in (3, 5):
         with pytest.raises(Preempted, match=f"saved step {last}"):
-            train(config, stopped)
+            train(config, stopped, hooks=[(1, stop)])
     train(config, stopped)
     assert without_clock(stopped) == without_clock(whole)
 
 
 @pytest.mark.slow
-def test_several_steps_in_one_call_are_the_same_steps(config, finished, tmp_path):
+def test_train__several_steps_in_one_call_are_the_same_steps(config, finished, tmp_path):
     every = dict(log_every=4, sample_every=4, checkpoint_every=4)
     state = train(dataclasses.replace(config, steps_per_call=2, profile=1, **every), tmp_path)
     assert "Traced up to step 4" in (tmp_path / "log.txt").read_text()
@@ -141,21 +136,21 @@ def test_several_steps_in_one_call_are_the_same_steps(config, finished, tmp_path
     assert row["d_loss"] == pytest.approx(np.mean(losses), rel=1e-4)
 
 
-def test_a_finished_run_has_nothing_to_do(config, finished):
+def test_train__has_nothing_to_do_on_a_finished_run(config, finished):
     state, folder = finished
     before = (folder / "metrics.jsonl").read_bytes()
     assert digests(train(config, folder)) == digests(state)
     assert (folder / "metrics.jsonl").read_bytes() == before
 
 
-def test_another_experiment_in_the_same_workdir_is_refused(config, finished):
+def test_train__refuses_another_experiment_in_the_same_workdir(config, finished):
     _, folder = finished
     other = dataclasses.replace(config, seed=1)
     with pytest.raises(ConfigError, match="config.seed is 0 there and 1 now"):
         train(other, folder)
 
 
-def test_other_data_in_the_same_workdir_are_refused(config, finished, tmp_path):
+def test_train__refuses_other_data_in_the_same_workdir(config, finished, tmp_path):
     _, folder = finished
     table = AttributeTable.load(folder / "attributes.npz")
     dataclasses.replace(table, rows=1 - table.rows).save(tmp_path / "attributes.npz")
@@ -165,7 +160,7 @@ def test_other_data_in_the_same_workdir_are_refused(config, finished, tmp_path):
 
 
 @pytest.mark.parametrize("lost", ["attributes.npz", "config.json"])
-def test_a_checkpoint_knows_what_it_was_trained_on(config, finished, tmp_path, lost):
+def test_train__goes_on_only_with_what_it_was_trained_on(config, finished, tmp_path, lost):
     shutil.copytree(finished[1], tmp_path, dirs_exist_ok=True)
     (tmp_path / lost).unlink()
     data = dataclasses.replace(config.data, num_faces=300)
@@ -179,13 +174,13 @@ def test_a_checkpoint_knows_what_it_was_trained_on(config, finished, tmp_path, l
         train(other, tmp_path)
 
 
-def test_one_workdir_one_run(config, finished):
+def test_train__refuses_a_workdir_in_use(config, finished):
     _, folder = finished
     with lock_workdir(folder), pytest.raises(WorkdirInUse, match=f"process {os.getpid()}"):
         train(config, folder)
 
 
-def test_impossible_games_are_refused_before_anything_is_written(config, tmp_path):
+def test_train__refuses_what_cannot_be_before_anything_is_written(config, tmp_path):
     for name, value in (("loss", "hing"), ("parallel", "pmpa")):
         with pytest.raises(ConfigError, match="Did you mean"):
             train(dataclasses.replace(config, **{name: value}), tmp_path / "new")
@@ -193,7 +188,7 @@ def test_impossible_games_are_refused_before_anything_is_written(config, tmp_pat
 
 
 @pytest.mark.slow
-def test_divergence_keeps_the_last_good_checkpoint(config, tmp_path):
+def test_train__keeps_the_last_good_checkpoint_where_it_diverges(config, tmp_path):
     train(dataclasses.replace(config, steps=2), tmp_path)
     settings = json.loads((tmp_path / "config.json").read_text())
     settings["g_optimizer"]["learning_rate"] = 1e38
@@ -203,27 +198,6 @@ def test_divergence_keeps_the_last_good_checkpoint(config, tmp_path):
         train(wild, tmp_path)
     with Checkpoints(tmp_path, read_only=True) as checkpoints:
         assert checkpoints.steps() == [2]
-
-
-def test_the_rate_leaves_out_compiling_and_pauses(monkeypatch):
-    now = [100.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    clock = Clock(before=5.0, step=10)
-    now[0] += 60  # Compiles.
-    clock.compiled(11, None)
-    now[0] += 4
-    with clock.paused(None):
-        now[0] += 50
-    assert clock.lap(13, 8) == {"seconds": 119.0, "images_per_second": 4.0}
-
-
-def test_a_first_step_that_is_logged_is_not_blamed_for_earlier_starts(monkeypatch):
-    now = [100.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    clock = Clock(before=30_000.0, step=999)
-    now[0] += 4
-    clock.compiled(1000, None)
-    assert clock.lap(1000, 8) == {"seconds": 30_004.0, "images_per_second": 2.0}
 
 
 def command(folder: Path, cache: Path, *options: str) -> list[str]:
@@ -242,7 +216,7 @@ def start(arguments: list[str], cache: Path) -> subprocess.Popen:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_the_same_command_goes_on(faces_cache, tmp_path, number):
+def test_train__saves_at_a_signal_and_the_same_command_goes_on(faces_cache, tmp_path, number):
     arguments = command(tmp_path, faces_cache, "--config.steps=100000", "--config.log_every=1")
     process = start(arguments, faces_cache)
     seen = ""
@@ -263,7 +237,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(faces_cache, tmp_path, numb
     assert f"from step {steps[0]} to {steps[0] + 1}" in output
 
 
-def test_the_state_on_several_devices_is_one(finished):
+def test_train__state_on_several_devices_is_one(finished):
     state, _ = finished
     assert all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(state))
     assert np.isfinite(jax.device_get(state.averages["ema"]["Dense_0"]["kernel"])).all()
