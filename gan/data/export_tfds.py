@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from gan.data.decode import SQUASH, Recipe, decode_picture
-from gan.data.readers.tfds_files import FORMATS, INFO, mention_unfinished, shorten
+from gan.data.readers.tfds_files import FORMATS, INFO, mention_unfinished, shorten_error
 from gan.data.source import Source, Split
 from gan.errors import ConfigError, DataError, nearest
 from gan.runtime.tensorflow import import_tensorflow
@@ -214,7 +214,7 @@ def _check_same(folder: Path, source: Source, file_format: str, on_bad: str) -> 
 def _reason(error: Exception) -> str:
     """Why writing failed: libraries put it after much else."""
     known = map(os.strerror, (errno.ENOSPC, errno.EDQUOT))
-    return next((reason for reason in known if reason in str(error)), shorten(error))
+    return next((reason for reason in known if reason in str(error)), shorten_error(error))
 
 
 def _free(folder: Path) -> str:

@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from gan.data.source import HELD_OUT, SPLITS, hash_splits, match_names
+from gan.data.source import (
+    HELD_OUT,
+    SPLITS,
+    Split,
+    hash_splits,
+    match_names,
+    narrow_identity,
+    share_splits,
+)
 from gan.errors import DataError
 
 
@@ -75,3 +83,28 @@ def test_few_keys_still_fill_each_split(number):
 def test_too_few_keys_are_refused(keys):
     with pytest.raises(DataError, match="cannot be split into train, validation, test"):
         hash_splits(keys)
+
+
+def test_share_splits__reads_once_and_only_when_asked():
+    calls = []
+
+    def load_all():
+        calls.append(1)
+        rows = np.zeros((1, 2), np.uint8)
+        return {name: Split(rows + i, np.zeros(1, np.int32)) for i, name in enumerate(SPLITS)}
+
+    splits = share_splits(load_all)
+    assert calls == []
+    assert [int(splits[name]().attributes[0, 0]) for name in SPLITS] == [0, 1, 2]
+    assert calls == [1]
+
+
+def test_narrow_identity__keeps_what_fits_and_names_the_row_of_what_does_not():
+    names = ["a", "b", "c"]
+    fits = np.array([-1, 2**31 - 1, 1 - 2**31])
+    narrow = narrow_identity(fits, "person", names)
+    assert narrow.dtype == np.int32
+    np.testing.assert_array_equal(narrow, fits)
+    for large in (2**31, -(2**31), 2**40, -(2**63)):
+        with pytest.raises(DataError, match=f"^b: 'person' is {large}, too large"):
+            narrow_identity(np.array([0, large, 0]), "person", names)

@@ -41,11 +41,11 @@ log = logging.getLogger("gan")
 PICTURE_NAME = re.compile(r"[0-9]{6}\.jpg")
 FRAME = (218, 178)  # Height, width of the official pictures.
 MAX_SCALE = 4  # Larger frames are refused: one picture of 20,000 x 20,000 would fill the memory.
-ALIGNED = (
+ALIGNED_RULE = (
     "aligned pictures are 178 x 218, or smaller or larger in proportion (at most "
     f"{MAX_SCALE} times)."
 )
-TRIED = 100  # With on_bad=skip, so many pictures may be bad before the first good one.
+MOST_TRIED = 100  # With on_bad=skip, so many pictures may be bad before the first good one.
 T = TypeVar("T")
 
 
@@ -175,7 +175,7 @@ def measure_aligned(picture: Picture | DataError, name: str) -> tuple[int, int]:
     """Returns height and width of a JPEG. DataError if it is none, or is no aligned picture."""
     height, width = measure_jpeg(picture, name)
     if not is_aligned(height, width):
-        raise DataError(f"{name} is {width} x {height}; {ALIGNED}")
+        raise DataError(f"{name} is {width} x {height}; {ALIGNED_RULE}")
     return height, width
 
 
@@ -212,7 +212,7 @@ def make_celeba_source(
     The fingerprint is of the stamps of the pictures and the contents of `label_files` in `files`:
     all that labels are read from, in a fixed order, None for what is missing. `layout` begins the
     line `Source.found`. `aligned` says that all pictures have the frame of the first. DataError if
-    the first picture is bad, or with on_bad=skip the first `TRIED`.
+    the first picture is bad, or with on_bad=skip the first `MOST_TRIED`.
     """
     digest = hashlib.sha256(repr(sorted(pictures.stamps.items())).encode())
     for label_file in label_files:
@@ -222,7 +222,7 @@ def make_celeba_source(
     height, width = take_first_good(
         (
             functools.partial(measure_member, measure, pictures, member)
-            for member in sorted(pictures.stamps)[:TRIED]
+            for member in sorted(pictures.stamps)[:MOST_TRIED]
         ),
         config.on_bad,
         f"{pictures.place()} has no pictures.",
@@ -268,7 +268,7 @@ def make_celeba_splits(labels: LabelReaders, pictures: Pictures, on_bad: str) ->
     if partition:
         numbers = partition.select(names)
         rows = {split: np.flatnonzero(numbers == i) for i, split in enumerate(SPLITS)}
-    if left_out and not all(map(len, rows.values())):  # The first so many are all of one split.
+    if left_out and not all(map(len, rows.values())):  # The first few thousand are all of train.
         log.warning(
             "%s: no picture that is there is of split %s, so they are split anew by %s.",
             partition.where,

@@ -26,7 +26,7 @@ from gan.data.readers.celeba_files import (
 from gan.data.readers.celeba_labels import LabelTable, check_attribute_names, read_text_numbers
 from gan.data.readers.csv_labels import read_column_names, read_csv
 from gan.data.readers.files import (
-    END,
+    WHOLE_END,
     Files,
     Zip,
     find_file,
@@ -109,7 +109,7 @@ def read_csv_attributes(files: Files, name: str) -> LabelTable:
     return LabelTable(table.where, _number(table.pictures), np.stack(columns, axis=1))
 
 
-def read_csv_numbers(files: Files, name: str, end: int = END) -> LabelTable:
+def read_csv_numbers(files: Files, name: str, end: int = WHOLE_END) -> LabelTable:
     """Reads the only column of a CSV file, whole numbers from 0 to `end` - 1, as int32 [n].
 
     DataError if there are more columns or other values.

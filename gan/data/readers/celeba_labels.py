@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gan.data.readers.files import END, Files, is_whole, read_lines
+from gan.data.readers.files import WHOLE_END, Files, is_whole, read_lines
 from gan.errors import DataError, first_few, nearest
 
 # fmt: off
@@ -124,7 +124,7 @@ def read_text_attributes(files: Files, name: str, pattern: re.Pattern[str]) -> L
 
 
 def read_text_numbers(
-    files: Files, name: str, pattern: re.Pattern[str], end: int = END
+    files: Files, name: str, pattern: re.Pattern[str], end: int = WHOLE_END
 ) -> LabelTable:
     """Reads a whole number from 0 to `end` - 1 for each picture, as int32 [n].
 

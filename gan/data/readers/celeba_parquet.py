@@ -44,7 +44,7 @@ from gan.data.source import (
 )
 from gan.errors import DataError, first_few, nearest
 
-IMAGE, IDENTITY = "image", "celeb_id"
+IMAGE_COLUMN, IDENTITY_COLUMN = "image", "celeb_id"
 
 
 class Columns(NamedTuple):
@@ -123,23 +123,23 @@ def read_schema(schemas: Mapping[Path, Any]) -> Columns:
         return types.is_binary(kind) or types.is_large_binary(kind)
 
     image = None
-    if IMAGE in schema.names:
-        kind = schema.field(IMAGE).type
+    if IMAGE_COLUMN in schema.names:
+        kind = schema.field(IMAGE_COLUMN).type
         if binary(kind):
-            image = IMAGE
+            image = IMAGE_COLUMN
         elif types.is_struct(kind) and any(f.name == "bytes" and binary(f.type) for f in kind):
-            image = f"{IMAGE}.bytes"
+            image = f"{IMAGE_COLUMN}.bytes"
     if image is None:
         raise DataError(
-            f"{first}: it has no column {IMAGE!r} of encoded pictures (bytes)."
-            f"{nearest(IMAGE, schema.names)} It has: {', '.join(str(field) for field in schema)}."
+            f"{first}: it has no column {IMAGE_COLUMN!r} of encoded pictures (bytes)."
+            f"{nearest(IMAGE_COLUMN, schema.names)} It has: {', '.join(map(str, schema))}."
         )
     usable = [f.name for f in schema if types.is_boolean(f.type) or types.is_integer(f.type)]
-    names = tuple(name for name in usable if name != IDENTITY)
+    names = tuple(name for name in usable if name != IDENTITY_COLUMN)
     names = check_attribute_names(f"{first}, columns", names)
     names = ATTRIBUTES if set(names) == set(ATTRIBUTES) else names
-    ignored = tuple(name for name in schema.names if name not in (*usable, IMAGE))
-    return Columns(names, IDENTITY in usable, image, ignored)
+    ignored = tuple(name for name in schema.names if name not in (*usable, IMAGE_COLUMN))
+    return Columns(names, IDENTITY_COLUMN in usable, image, ignored)
 
 
 def inspect_first(
@@ -175,8 +175,10 @@ def read_splits(shards: Mapping[str, Sequence[ParquetShard]], columns: Columns) 
     """
     every = [shard for split in SPLITS for shard in shards.get(split, ())]
     names = name_rows(every)
-    labels = read_columns(every, [*columns.names, *[IDENTITY] * columns.identity])
-    people = narrow_identity(labels.get(IDENTITY, np.full(len(names), -1)), IDENTITY, names)
+    labels = read_columns(every, [*columns.names, *[IDENTITY_COLUMN] * columns.identity])
+    people = narrow_identity(
+        labels.get(IDENTITY_COLUMN, np.full(len(names), -1)), IDENTITY_COLUMN, names
+    )
     attributes = np.zeros((len(names), len(columns.names)), np.uint8)
     for column, name in enumerate(columns.names):
         values = labels[name]

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from gan.config import Data
 from gan.data.readers.celeba_files import (
-    ALIGNED,
-    TRIED,
+    ALIGNED_RULE,
+    MOST_TRIED,
     is_aligned,
     measure_jpeg,
     take_first_good,
@@ -118,13 +118,13 @@ def find_frame(prepared: Prepared, on_bad: str) -> tuple[int, int]:
         height, width = take_first_good(
             (
                 functools.partial(measure_jpeg, *picture)
-                for picture in itertools.islice(pictures, TRIED)
+                for picture in itertools.islice(pictures, MOST_TRIED)
             ),
             on_bad,
             f"{prepared.folder}: the split 'train' has no records.",
         )
     if not is_aligned(height, width):
-        raise DataError(f"{prepared.folder}: the pictures are {width} x {height}; {ALIGNED}")
+        raise DataError(f"{prepared.folder}: the pictures are {width} x {height}; {ALIGNED_RULE}")
     return height, width
 
 

@@ -31,7 +31,7 @@ from gan.data.readers.celeba_labels import (
 )
 from gan.data.readers.celeba_official import IDENTITY_FILE, PARTITION_FILE
 from gan.data.readers.files import (
-    END,
+    WHOLE_END,
     Files,
     find_file,
     find_top_folder,
@@ -44,7 +44,7 @@ from gan.data.source import SPLITS, Source
 from gan.errors import DataError
 
 HQ_PICTURE_NAME = re.compile(r"[0-9]{1,5}\.jpg")
-TOP = "CelebAMask-HQ"
+TOP_FOLDER = "CelebAMask-HQ"
 PICTURE_FOLDER = "CelebA-HQ-img"
 ATTRIBUTE_FILE = "CelebAMask-HQ-attribute-anno.txt"
 MAPPING_FILE = "CelebA-HQ-to-CelebA-mapping.txt"
@@ -91,7 +91,7 @@ def recognise(path: Path) -> bool:
     return has_layout(path, _find_folders, ATTRIBUTE_FILE, PICTURE_FOLDER)
 
 
-def read_mapped_numbers(files: Files, mapping: str, name: str, end: int = END) -> LabelTable:
+def read_mapped_numbers(files: Files, mapping: str, name: str, end: int = WHOLE_END) -> LabelTable:
     """Reads CelebA's file `name` of whole numbers below `end`, by the names of CelebAMask-HQ.
 
     Pictures of the file `mapping` that are not in that file have no row. DataError if either is
@@ -133,4 +133,4 @@ def read_mapping(files: Files, name: str) -> dict[str, str]:
 def _find_folders(files: Files) -> list[str]:
     """Lists the folders in which the files may lie."""
     top = find_top_folder(files)
-    return [join_names(top, folder) for folder in ("", TOP)]
+    return [join_names(top, folder) for folder in ("", TOP_FOLDER)]

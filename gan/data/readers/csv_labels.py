@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from gan.data.readers.files import END, Files, is_whole, read_lines
+from gan.data.readers.files import WHOLE_END, Files, is_whole, read_lines
 from gan.errors import DataError, first_few
 
 STYLES = ({"-1": 0, "1": 1}, {"0": 0, "1": 1}, {"false": 0, "true": 1}, {"no": 0, "yes": 1})
@@ -56,7 +56,7 @@ class CsvTable:
             "in a column). Correct it, or remove the column.",
         )
 
-    def whole(self, name: str, end: int = END) -> Int64[np.ndarray, " n"]:
+    def whole(self, name: str, end: int = WHOLE_END) -> Int64[np.ndarray, " n"]:
         """Returns a column as whole numbers from 0 to `end` - 1.
 
         DataError names line and value if it holds anything else.

@@ -21,7 +21,7 @@ IGNORED = re.compile(r"(^|/)([.]|__MACOSX(/|$)|Thumbs[.]db$)")  # Left behind by
 Stamp = tuple[int, ...]  # Changes when the file does: (bytes, time in ns), in a zip (bytes, CRC).
 NOWHERE: Stamp = (-1, -1)  # Stamp of a link to nothing: git-annex and DVC leave such links.
 DIGITS = re.compile(r"[0-9]{1,9}")  # Not str.isdigit, which knows the digits of all scripts.
-END = 10**9  # Whole numbers in files of labels are below this, so they fit int32.
+WHOLE_END = 10**9  # Whole numbers in files of labels are below this, so they fit int32.
 
 
 class Folder:
@@ -194,7 +194,7 @@ def read_lines(files: Files, name: str) -> list[str]:
     return text.rstrip().replace("\r\n", "\n").split("\n")
 
 
-def is_whole(text: str, end: int = END) -> bool:
+def is_whole(text: str, end: int = WHOLE_END) -> bool:
     """Tells whether a text is a whole number from 0 to `end` - 1."""
     return DIGITS.fullmatch(text) is not None and int(text) < end
 

@@ -28,7 +28,7 @@ INFO = "dataset_info.json"
 FORMATS = ("tfrecord", "array_record")
 VERSION_FOLDER = re.compile(r"\d+\.\d+\.\d+")
 AGAIN = "Copy or build the data set again"
-IDENTITY = "identity/Identity_No"
+IDENTITY_KEY = "identity/Identity_No"
 RECORDS_AT_A_TIME = 256  # Read together, from array_record files.
 
 
@@ -113,8 +113,8 @@ def open_prepared(folder: Path) -> Prepared:
         }
     except Exception as error:  # Damaged descriptions fail in any way.
         raise DataError(
-            f"{folder}: {INFO} and features.json cannot be read ({shorten(error)}). Copy them "
-            "or build the data set again; versions of TFDS before 4.0 wrote no features.json."
+            f"{folder}: {INFO} and features.json cannot be read ({shorten_error(error)}). Copy "
+            "them or build the data set again; versions of TFDS before 4.0 wrote no features.json."
         ) from error
     if file_format not in FORMATS:
         raise DataError(
@@ -217,7 +217,7 @@ def read_record_labels(
     """Reads attributes and, if there are any, identities. DataError names a wrong record."""
     keys = [f"attributes/{name}" for name in attribute_names]
     known = "identity" in prepared.features
-    values = read_integers(prepared, split, [*keys, *[IDENTITY] * known])
+    values = read_integers(prepared, split, [*keys, *[IDENTITY_KEY] * known])
     names = prepared.names(split)
     attributes = values[:, : len(keys)]
     people = values[:, -1] if known else np.full(len(values), -1)
@@ -225,7 +225,7 @@ def read_record_labels(
         raise DataError(
             f"{names[row]}: {keys[column]!r} is {attributes[row, column]}, not 0 or 1. {AGAIN}."
         )
-    return RecordLabels(attributes.astype(np.uint8), narrow_identity(people, IDENTITY, names))
+    return RecordLabels(attributes.astype(np.uint8), narrow_identity(people, IDENTITY_KEY, names))
 
 
 def read_image(record: bytes, name: str) -> bytes:
@@ -292,7 +292,7 @@ def _open(shard: RecordShard) -> Any:
 
 def _damaged(shard: RecordShard, position: int, error: Exception) -> DataError:
     return DataError(
-        f"{shard.path} is damaged at or after record {position} ({shorten(error)}). {AGAIN}."
+        f"{shard.path} is damaged at or after record {position} ({shorten_error(error)}). {AGAIN}."
     )
 
 
@@ -303,6 +303,6 @@ def _miscounted(shard: RecordShard, num: int) -> DataError:
     )
 
 
-def shorten(error: Exception) -> str:
+def shorten_error(error: Exception) -> str:
     """Returns the beginning of a library's error, in one line."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

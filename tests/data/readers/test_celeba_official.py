@@ -11,7 +11,6 @@ from helpers.small_celeba import MEMBERS, zip_folder
 from gan.config import Data
 from gan.data.decode import Recipe, decode_picture
 from gan.data.readers import celeba_official
-from gan.data.readers.celeba_files import measure_jpeg
 from gan.data.readers.celeba_labels import ATTRIBUTES
 from gan.errors import ConfigError, DataError
 
@@ -255,13 +254,6 @@ def test_on_bad__skip_starts_with_a_bad_first_picture(make_celeba):
     root = make_celeba()
     rezip("000001.jpg", b"")(root)
     assert read(root, "skip").frame == (109, 89)
-
-
-def test_measure_jpeg__sizes_come_from_the_header(make_celeba):
-    root = make_celeba(zipped=False)
-    path = root / FOLDER / MEMBERS[0]
-    path.write_bytes(path.read_bytes()[:700])  # Pixels are looked at when it is decoded.
-    assert measure_jpeg(path.read_bytes(), "000001.jpg") == (109, 89)
 
 
 def test_identity__may_be_missing(make_celeba):

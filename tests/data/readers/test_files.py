@@ -4,8 +4,9 @@ import zipfile
 
 import pytest
 
-from gan.data.readers.files import Folder, Zip, open_files, read_lines
-from gan.errors import DataError, first_few
+from gan.config import Data
+from gan.data.readers.files import Folder, Zip, is_whole, open_files, read_lines, require_path
+from gan.errors import ConfigError, DataError
 
 CONTENT = {
     "readme.txt": b"one\r\ntwo\r\n",
@@ -181,7 +182,25 @@ def test_read_lines__what_is_no_text_is_named_with_the_byte(tmp_path, data, byte
         read_lines(Folder(tmp_path), "a.txt")
 
 
-def test_first_few():
-    assert first_few([]) == "nothing"
-    assert first_few(["a", "b"]) == "a, b"
-    assert first_few([str(i) for i in range(2005)]) == "0, 1, 2, 3, 4 and 2,000 more"
+def test_require_path__is_given_and_there(tmp_path):
+    (tmp_path / "set.npz").write_bytes(b"")
+    ask = lambda path: require_path(Data(path=path), "mine", "a.npz", "Write it.")  # noqa: E731
+    assert ask(str(tmp_path / "set.npz")) == tmp_path / "set.npz"
+    with pytest.raises(ConfigError, match=r"source 'mine' needs .* a\.npz, .*=PATH\. Write it\.$"):
+        ask(None)
+    with pytest.raises(DataError, match=r"does not exist; .*a\.npz\. Did you mean 'set\.npz'\?"):
+        ask(str(tmp_path / "sat.npz"))
+
+
+@pytest.mark.parametrize("text", ["0", "007", "2879", "999999999"])
+def test_is_whole__plain_digits_below_the_end(text):
+    assert is_whole(text)
+    assert is_whole(text, int(text) + 1)
+    assert not is_whole(text, int(text))
+
+
+@pytest.mark.parametrize(
+    "text", ["", " 1", "-1", "+1", "1.0", "1e3", "1000000000", "\u0661", "\u00b2"]
+)
+def test_is_whole__nothing_else(text):
+    assert not is_whole(text)
