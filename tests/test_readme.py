@@ -17,7 +17,7 @@ ROOT = pages.ROOT
 SHORT = [
     *("--config.steps=2", "--config.data.batch_size=4", "--config.eval_images=8"),
     *("--config.network.g_width=4", "--config.network.d_width=4"),
-    "--config.data.num_faces=64",
+    *("--config.data.num_faces=64", "--config.data.image_size=32"),
 ]
 ELSEWHERE = ("HOST:PORT", "--topology")  # Takes several processes, or another compiler.
 COMMANDS = [
