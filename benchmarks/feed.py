@@ -30,7 +30,7 @@ from gan.data import build_store as building
 from gan.data.batch import Batch
 from gan.data.decode import VERSION, Recipe, decode_pictures
 from gan.data.faces import dataset
-from gan.data.feed import STEPS_PER_CALL, Resident, Stream
+from gan.data.feed import STEPS_PER_CALL, ResidentFeed, StreamFeed
 from gan.data.prepare import choose_crop
 from gan.data.registry import find_source
 from gan.data.source import Source, Split
@@ -128,8 +128,8 @@ def alone(store: Store, parallel: Parallel, batch: int, steps: int, rounds: int)
         return run
 
     feeds = {
-        "stream": Stream(store, parallel, seed=0, batch=batch),
-        "resident": Resident(store, parallel, seed=0, batch=batch, per_call=1),
+        "stream": StreamFeed(store, parallel, seed=0, batch=batch),
+        "resident": ResidentFeed(store, parallel, seed=0, batch=batch, per_call=1),
     }
     contestants = {name: contestant(feed) for name, feed in feeds.items()}
     return turns.in_turns(contestants, batch * steps, rounds)
@@ -171,8 +171,8 @@ def under_a_step(
     options = dict(seed=0, batch=batch)
     feeds = {
         "step alone": Synthetic(parallel, synthetic, per_call),
-        "resident": Resident(store, parallel, **options, per_call=per_call),
-        "stream": Stream(store, parallel, **options),
+        "resident": ResidentFeed(store, parallel, **options, per_call=per_call),
+        "stream": StreamFeed(store, parallel, **options),
     }
 
     def contestant(feed: Any, steps: int) -> Callable[[], None]:
@@ -190,7 +190,7 @@ def under_a_step(
                 before = done
                 _, item = next(items)
                 state, metrics = call(state, item)
-                done = before + (1 if isinstance(feed, Stream) else per_call)
+                done = before + (1 if isinstance(feed, StreamFeed) else per_call)
             jax.block_until_ready((state, metrics))
 
         run()  # Compiles.

@@ -1,4 +1,4 @@
-"""The training set's attributes by name: which there are, how often, and in which company."""
+"""The table of a training set's attributes: parses what users ask for, and draws rows of labels."""
 
 import dataclasses
 import hashlib
@@ -10,14 +10,14 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from gan.data.store import Store
 from gan.errors import ConfigError, DataError, nearest
 from gan.runtime import storage
 from gan.runtime.storage import Path
 
-# What NumPy and zipfile raise for a damaged `.npz`: they have no common type.
+# NumPy and zipfile raise all of these for a damaged `.npz`.
 UNREADABLE = (
     *(OSError, ValueError, KeyError, EOFError, TypeError, NotImplementedError),
     *(zipfile.BadZipFile, zlib.error),
@@ -26,30 +26,37 @@ UNREADABLE = (
 
 @dataclasses.dataclass(frozen=True)
 class AttributeTable:
-    """One row a training image. Kept in the workdir, so that drawing needs no data set."""
+    """The attributes of all n training images.
+
+    It is kept in the workdir, so that sampling needs no data set.
+    """
 
     names: tuple[str, ...]
     rows: UInt8[np.ndarray, "n a"]  # 0 | 1
-    fingerprint: str  # Of the source that the rows come from.
-    pictures: str  # Digest of the pictures that they belong to.
+    fingerprint: str  # Fingerprint of the source.
+    pictures: str  # SHA-256 of the prepared pictures.
 
     @classmethod
     def from_store(cls, store: Store) -> "AttributeTable":
-        """Of a prepared training set."""
+        """Returns the table of a prepared training set."""
         rows = np.asarray(store.attributes)
         return cls(store.attribute_names, rows, store.fingerprint, store.digest)
 
     def same_data(self, other: "AttributeTable") -> bool:
-        """Whether both are of the same training set.
+        """Whether both tables belong to the same training set.
 
-        One of two is enough to know the pictures: a copied folder has other times, which are in its
-        fingerprint, and another machine may draw or decode with a last bit of difference.
+        A match of either fingerprint or pixel digest counts as the same pictures: a copied folder
+        has other file times, which change its fingerprint, and another machine may draw or decode
+        a picture with a difference in the last bit.
         """
         known = self.fingerprint == other.fingerprint or self.pictures == other.pictures
         return known and self.names == other.names and np.array_equal(self.rows, other.rows)
 
-    def identity(self) -> dict[str, Any]:
-        """The same as JSON: all of it must agree, of `pictures` one entry."""
+    def describe(self) -> dict[str, Any]:
+        """Returns what `same_data` compares as JSON, for a checkpoint's manifest.
+
+        Two descriptions are of the same data if all entries agree; of `pictures`, one suffices.
+        """
         return {
             "images": len(self.rows),
             **{f"attribute {name}": column for column, name in enumerate(self.names)},
@@ -59,16 +66,20 @@ class AttributeTable:
 
     @cached_property
     def marginals(self) -> Float[np.ndarray, " a"]:
-        """Share of the images that have each attribute."""
+        """Share of the images that have each attribute, in 0..1."""
         return self.rows.mean(axis=0, dtype=np.float64)
 
     @property
     def varying(self) -> list[int]:
-        """Columns that are not the same in all images: those that a model can learn."""
+        """Columns that differ between images: those that a model can learn."""
         return [i for i, p in enumerate(self.marginals) if 0 < p < 1]
 
     def parse(self, text: str) -> dict[int, int]:
-        """From "Smiling=1,Male=0" to values by column. Raises ConfigError for what is not so."""
+        """Parses "Smiling=1,Male=0" into {column: 0 | 1}.
+
+        Raises ConfigError for an unknown attribute, any other value, a contradiction, or a value
+        that no training image has.
+        """
         values: dict[int, int] = {}
         for part in filter(None, (part.strip() for part in text.split(","))):
             name, _, value = (piece.strip() for piece in part.partition("="))
@@ -90,11 +101,15 @@ class AttributeTable:
         return values
 
     def support(self, values: Mapping[int, int]) -> int:
-        """How many training images agree with `values`."""
+        """Number of training images that agree with all `values` {column: 0 | 1}."""
         return int(self._agreement(values).min(axis=1, initial=1).sum())
 
     def draw(self, values: Mapping[int, int], seeds: Sequence[int]) -> UInt8[np.ndarray, "s a"]:
-        """For each seed, one of the rows that agree best with `values`, made to agree wholly."""
+        """Draws a training row for each seed, among those that agree best with `values`.
+
+        The named columns are then set to `values`; the others keep their joint distribution. A row
+        depends on its own seed only.
+        """
         agreement = self._agreement(values).sum(axis=1)
         candidates = np.flatnonzero(agreement == agreement.max())
         drawn = [candidates[_uniform(seed, len(candidates))] for seed in seeds]
@@ -105,25 +120,26 @@ class AttributeTable:
     def nearest_with(
         self, rows: UInt8[np.ndarray, "r a"], name: str, value: int
     ) -> UInt8[np.ndarray, "r a"]:
-        """For each of `rows` the training row most like it whose attribute `name` is `value`.
+        """Finds, for each of `rows`, the closest training row whose attribute `name` is `value`.
 
-        Raises ConfigError where there is none.
+        The distance is the number of attributes that differ; of several, the first in sorted order
+        is taken. Raises ConfigError where no training row has the value.
         """
         (column, value), *_ = self.parse(f"{name}={value}").items()
         having = self._distinct[self._distinct[:, column] == value]
-        # As -1 and 1, whose product is 1 where two agree and -1 where they differ.
+        # Products of signs: 1 where two rows agree, -1 where they differ.
         alike = _signs(having) @ _signs(rows).T
         return having[np.argmax(alike, axis=0)]
 
     @cached_property
     def _distinct(self) -> UInt8[np.ndarray, "d a"]:
-        """Each row once, sorted."""
-        bits = np.packbits(self.rows, axis=1)  # Bytes of bits sort as their rows do.
+        """The different rows, sorted."""
+        bits = np.packbits(self.rows, axis=1)  # Packed rows sort like the rows themselves.
         whole = np.ascontiguousarray(bits).view(f"V{bits.shape[1]}").ravel()
         return self.rows[np.unique(whole, return_index=True)[1]]
 
     def save(self, path: Path) -> None:
-        """Writes one `.npz`, a bit a value."""
+        """Writes the table to one `.npz` file, one bit for each value."""
         buffer = io.BytesIO()
         np.savez_compressed(
             buffer,
@@ -136,7 +152,7 @@ class AttributeTable:
 
     @classmethod
     def load(cls, path: Path) -> "AttributeTable":
-        """Raises DataError where the file is missing or damaged."""
+        """Reads a table that `save` wrote. Raises DataError if the file is missing or damaged."""
         try:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
                 names = tuple(str(name) for name in file["names"])
@@ -147,7 +163,7 @@ class AttributeTable:
                 f"{path} cannot be read ({error}). The training command, run again, writes it anew."
             ) from None
 
-    def _agreement(self, values: Mapping[int, int]) -> np.ndarray:
+    def _agreement(self, values: Mapping[int, int]) -> Bool[np.ndarray, "n v"]:
         columns = list(values)
         return self.rows[:, columns] == np.array([values[i] for i in columns], np.uint8)
 
@@ -157,5 +173,8 @@ def _signs(rows: UInt8[np.ndarray, "n a"]) -> Float[np.ndarray, "n a"]:
 
 
 def _uniform(seed: int, num: int) -> int:
-    """A number below `num` from `seed` alone; Philox's raw stream is the same in every NumPy."""
+    """Returns a whole number in [0, num) that depends on `seed` only.
+
+    NumPy promises the same raw stream of Philox in every version.
+    """
     return int(np.random.Philox(key=seed).random_raw() % num)

@@ -1,4 +1,4 @@
-"""From a split of a source to its store: read, decode, crop, resize, on all cores."""
+"""Builds the store of one split: reads, decodes, crops and resizes its pictures on all cores."""
 
 import functools
 import itertools
@@ -13,38 +13,42 @@ import joblib
 import numpy as np
 from tqdm import tqdm
 
-from gan.data.decode import Done, Recipe, decode_pictures
+from gan.data.decode import Decoded, Recipe, decode_pictures
 from gan.data.source import Picture, Source, Split
 from gan.data.store import InputReport, Meta, Rows, write_store
 from gan.errors import DataError
 
 log = logging.getLogger("gan")
 
-CHUNK = 256  # Pictures drawn at a time, always so many, so that it compiles once.
-TELL_EVERY = 10  # Seconds, where there is no bar.
-TASK = 32  # Pictures that a process decodes at a time.
-MOST_BAD = 0.5  # Share of pictures that on_bad="skip" may leave out: it is for single ones.
-FEW = 1024  # So few are decoded here: starting processes takes longer.
+CHUNK = 256  # Pictures drawn at a time: always as many, so that drawing compiles once.
+TELL_EVERY = 10.0  # Seconds between two log lines, where no progress bar is shown.
+TASK = 32  # Pictures that a worker process decodes at a time.
+MOST_BAD = 0.5  # Share of the pictures that on_bad="skip" may leave out: it is for single ones.
+FEW = 1024  # Up to so many pictures are decoded in this process: starting others takes longer.
 
 
 def build_store(path: Path, meta: Meta, split: Split, source: Source, on_bad: str) -> None:
-    """Prepares one split and writes it."""
-    done = InputReport(skipped=list(split.left_out))
+    """Prepares the pictures of one split and writes its store to `path`, which must not exist.
+
+    `meta` says how; `on_bad` ("error" or "skip") what becomes of bad pictures. Raises DataError for
+    bad pictures and for a full disk.
+    """
+    report = InputReport(skipped=list(split.left_out))
     if source.drawn:
         rows = draw_rows(split, meta.image_size)
     else:
         recipe = Recipe(meta.image_size, meta.crop, meta.resize, source.formats, source.frame)
-        rows = decode_rows(split, recipe, done, on_bad)
+        rows = decode_rows(split, recipe, report, on_bad)
     rows = show_progress(rows, f"{meta.source} {meta.split}", meta.num)
-    write_store(path, meta, rows, done)
-    for change, num in done.changes.most_common():
+    write_store(path, meta, rows, report)
+    for change, num in report.changes.most_common():
         log.info("%s: %s pictures %s", meta.split, f"{num:,}", change)
-    for name, reason in done.skipped[:5]:
+    for name, reason in report.skipped[:5]:
         log.warning("%s: skipped %s: %s", meta.split, name, reason)
 
 
 def draw_rows(split: Split, image_size: int) -> Iterator[Rows]:
-    """Its pictures, CHUNK by CHUNK."""
+    """Draws all pictures of a split, CHUNK at a time."""
     num = len(split.attributes)
     for first in range(0, num, CHUNK):
         indices = np.minimum(np.arange(first, first + CHUNK), num - 1)
@@ -53,8 +57,13 @@ def draw_rows(split: Split, image_size: int) -> Iterator[Rows]:
         yield Rows(images, split.attributes[rows], split.identity[rows])
 
 
-def decode_rows(split: Split, recipe: Recipe, done: InputReport, on_bad: str) -> Iterator[Rows]:
-    """Its files, decoded by all cores, in order; bad ones are an error or noted in `done`."""
+def decode_rows(split: Split, recipe: Recipe, report: InputReport, on_bad: str) -> Iterator[Rows]:
+    """Decodes all pictures of a split, on all cores and in order.
+
+    A bad picture raises DataError, or with `on_bad` "skip" is left out and noted in the `report`,
+    which also counts the changes to the others. Raises DataError if more than MOST_BAD of the
+    pictures are bad, or if not as many come as there are labels.
+    """
     num = len(split.attributes)
     broken: list[Exception] = []
 
@@ -68,7 +77,7 @@ def decode_rows(split: Split, recipe: Recipe, done: InputReport, on_bad: str) ->
                     pictures = list(itertools.islice(stream, count))
                 names = split.names[first : first + len(pictures)]
                 yield joblib.delayed(decode_in_worker)(os.getpid(), recipe, pictures, names)
-        except Exception as error:  # Raised below: joblib asks for tasks in a thread of its own.
+        except Exception as error:  # Joblib asks for tasks in another thread: raised below.
             broken.append(error)
 
     stream = split.stream() if split.stream else None
@@ -90,21 +99,21 @@ def decode_rows(split: Split, recipe: Recipe, done: InputReport, on_bad: str) ->
                             "--config.data.on_bad=skip.)"
                         )
                     name = split.names[index]
-                    done.skipped.append((name, str(result).removeprefix(name).strip(" :")))
+                    report.skipped.append((name, str(result).removeprefix(name).strip(" :")))
                 else:
                     kept.append(index)
-                    done.changes.update(result.changes)
+                    report.changes.update(result.changes)
             first += len(results)
             if kept:
                 images = np.stack([r.image for r in results if not isinstance(r, DataError)])
                 yield Rows(images, split.attributes[kept], split.identity[kept])
     if broken:
         raise broken[0]
-    bad = len(done.skipped) - len(split.left_out)
+    bad = len(report.skipped) - len(split.left_out)
     if bad > MOST_BAD * num:
         raise DataError(
             f"{bad:,} of the {num:,} pictures are bad, which is more than some: for example "
-            f"{': '.join(done.skipped[-1])}."
+            f"{': '.join(report.skipped[-1])}."
         )
     if first != num:
         raise DataError(f"{split.names[first]}: {first} pictures came for {num} rows of labels.")
@@ -112,8 +121,8 @@ def decode_rows(split: Split, recipe: Recipe, done: InputReport, on_bad: str) ->
 
 def decode_in_worker(
     parent: int, recipe: Recipe, pictures: list[Picture | DataError], names: Sequence[str]
-) -> list[Done | DataError]:
-    """`decode_pictures`, in a process that ends with its `parent`."""
+) -> list[Decoded | DataError]:
+    """Calls `decode_pictures`; a worker process first ties its life to that of its `parent`."""
     if os.getpid() != parent:
         end_with_parent(parent)
     return decode_pictures(recipe, pictures, names)
@@ -121,7 +130,7 @@ def decode_in_worker(
 
 @functools.cache
 def end_with_parent(parent: int) -> None:
-    """Lets this process end when its parent was killed: joblib's would wait for work forever."""
+    """Ends this process when its parent ends: joblib's workers would wait for work forever."""
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -132,15 +141,20 @@ def end_with_parent(parent: int) -> None:
 
 
 def read_picture(split: Split, index: int) -> Picture | DataError:
-    """Picture `index`, or why it cannot be read."""
+    """Reads picture `index`; returns the DataError of one that cannot be read."""
     try:
         return split.read(index)
     except DataError as error:
         return error
 
 
-def show_progress(batches: Iterator[Rows], name: str, num: int) -> Iterator[Rows]:
-    """Passes the batches on; shows a bar on a terminal and logs a line now and then elsewhere."""
+def show_progress(
+    batches: Iterator[Rows], name: str, num: int, tell_every: float = TELL_EVERY
+) -> Iterator[Rows]:
+    """Yields the batches of a split of `num` pictures, and shows how far it is.
+
+    A terminal shows a bar; elsewhere a line is logged every `tell_every` seconds.
+    """
     start = told = time.monotonic()
     done = 0
     with tqdm(total=num, desc=name, unit="img", leave=False, disable=None) as bar:
@@ -149,7 +163,7 @@ def show_progress(batches: Iterator[Rows], name: str, num: int) -> Iterator[Rows
             done += len(batch.images)
             bar.update(len(batch.images))
             now = time.monotonic()
-            if bar.disable and now - told >= TELL_EVERY:
+            if bar.disable and now - told >= tell_every:
                 told, rate = now, done / (now - start)
                 left = (num - done) / rate
                 log.info("%s: %.0f %%, %.0f img/s, %.0f s left", name, 100 * done / num, rate, left)

@@ -1,4 +1,4 @@
-"""Prepared data that lies in a bucket or on a shared disk, copied once to each host's own."""
+"""Copies prepared stores from a bucket or a shared disk to each host, once."""
 
 import contextlib
 import errno
@@ -14,36 +14,39 @@ from gan.runtime import storage
 from gan.runtime.storage import Path
 
 log = logging.getLogger("gan")
-SOON = 60.0  # Seconds.
-# The last one says what the others have to be: a store that has it is whole.
+SOON = 60.0  # Seconds to wait for a file that another host has just written.
+# `meta.json` holds the checksums of the others and is written last: a store that has it is whole.
 ALL = (*FILES, "meta.json")
 
 
 def local_copies_folder(name: str | None) -> pathlib.Path:
-    """Where the copies lie: the folder of that name, or one in the cache of this user."""
+    """Folder of the copies on this host: `name`, or by default one in the user's cache."""
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     return pathlib.Path(name or f"{cache}/gan/local").expanduser()
 
 
 def is_whole_store(store: Path) -> bool:
-    """Whether there is a store, with all its files."""
+    """Whether `store` exists with all its files."""
     return (store / "meta.json").exists()
 
 
 def download_store(store: Path, copy: pathlib.Path) -> None:
-    """Makes `copy` one of `store`; nothing to do where it is. Others on this host wait meanwhile.
+    """Copies `store` to the folder `copy` on this host, unless that is a copy of it already.
 
-    It is made aside, compared with its checksums, and renamed: what has the name `copy` is whole.
-    Raises DataError where it is damaged or there is no room, OSError where `store` is not there.
+    Other processes of the host wait meanwhile. The files are written to a folder beside `copy` and
+    compared with their checksums, then it is renamed: a folder named `copy` is always whole.
+    Raises DataError if the store is damaged or the disk is full, OSError if it cannot be read.
     """
     meta = _read_soon(store / "meta.json")
     if _is_copy(copy, meta):
         return
     with wait_for_lock(copy.parent, "local_dir"):
-        if _is_copy(copy, meta):  # Another process has made it meanwhile.
+        if _is_copy(copy, meta):  # Another process made it meanwhile.
             return
         aside = copy.with_name(f"{copy.name}.copying")
-        shutil.rmtree(aside, ignore_errors=True)  # Of one that died: the living hold the lock.
+        shutil.rmtree(
+            aside, ignore_errors=True
+        )  # Left by a process that died: living ones hold the lock.
         needed = sum(storage.file_size(store / file) for file in ALL)
         free = shutil.disk_usage(copy.parent).free
         full = DataError(
@@ -61,7 +64,7 @@ def download_store(store: Path, copy: pathlib.Path) -> None:
             remedy = f"Run again; if it stays so, delete {store}, and it will be prepared again."
             open_store(aside, verify=True, remedy=remedy)
             sync_folder(aside)
-            shutil.rmtree(copy, ignore_errors=True)  # Of what was there before.
+            shutil.rmtree(copy, ignore_errors=True)  # An older store.
             aside.rename(copy)
             sync_folder(copy.parent)
         except OSError as error:
@@ -73,7 +76,11 @@ def download_store(store: Path, copy: pathlib.Path) -> None:
 
 
 def _read_soon(path: Path) -> bytes:
-    """What another host may just have written: NFS remembers for a while what was not there."""
+    """Reads a file that another host may just have written.
+
+    NFS remembers for a while that a file was missing. Raises DataError if it is still missing
+    after SOON seconds.
+    """
     deadline = time.monotonic() + SOON
     while True:
         try:
@@ -85,7 +92,10 @@ def _read_soon(path: Path) -> bytes:
 
 
 def upload_store(store: pathlib.Path, home: Path) -> None:
-    """Brings a store to a bucket. It is whole there with its last file, or not at all."""
+    """Copies `store` to `home` in a bucket, `meta.json` last.
+
+    Raises DataError if the store on this host is damaged.
+    """
     open_store(store, verify=True)
     log.info("Copying %s to %s.", store, home)
     with contextlib.suppress(FileNotFoundError):
@@ -95,6 +105,6 @@ def upload_store(store: pathlib.Path, home: Path) -> None:
 
 
 def _is_copy(copy: pathlib.Path, meta: bytes) -> bool:
-    """By its description, which has the checksums of all files."""
+    """Whether `copy` holds the files that the contents `meta` of a `meta.json` describe."""
     path = copy / "meta.json"
     return path.exists() and path.read_bytes() == meta

@@ -1,6 +1,6 @@
-"""From an encoded picture of any size to a square one of the size that is trained at.
+"""Decodes, crops and resizes pictures of any size to squares of the size that is trained at.
 
-Nothing here needs JAX or TensorFlow: it runs in the processes that prepare a data set.
+Nothing here imports JAX or TensorFlow: this runs in the worker processes that prepare a data set.
 """
 
 import dataclasses
@@ -16,19 +16,24 @@ from PIL import Image, ImageOps
 from gan.data.source import Picture
 from gan.errors import DataError
 
-VERSION = 1  # Raised when a reader, a crop or this file makes other pictures, labels or splits.
-MAX_PIXELS = 2**26  # 8,192 x 8,192: larger ones are refused before they are decoded.
-RESIZES = {  # Each antialiased.
+# To be raised when a reader, a crop or this file makes other pictures, labels or splits.
+VERSION = 1
+MAX_PIXELS = 2**26  # 8,192 x 8,192. Larger pictures are refused before they are decoded.
+RESIZES = {  # All of them antialias.
     "bicubic": Image.Resampling.BICUBIC,
     "area": Image.Resampling.BOX,
     "lanczos": Image.Resampling.LANCZOS,
 }
-ANY_FORMAT = ("JPEG", "PNG", "WEBP", "BMP")  # A short list: each decoder can have bugs.
+# A short list, because each decoder can have bugs.
+ANY_FORMAT = ("JPEG", "PNG", "WEBP", "BMP")
 SQUARE, SQUASH = "square", "squash"
 
 
 class Crop(NamedTuple):
-    """A box on CelebA's frame of 218 rows and 178 columns; `bottom` and `right` are outside."""
+    """A box on CelebA's frame of 218 rows and 178 columns.
+
+    Row `bottom` and column `right` are the first ones outside.
+    """
 
     top: int
     left: int
@@ -36,7 +41,7 @@ class Crop(NamedTuple):
     right: int
 
     def on(self, height: int, width: int) -> "Crop":
-        """The same box on a frame of another height and width, its edges rounded down."""
+        """Scales the box to a frame of another height and width, its edges rounded down."""
         return Crop(
             self.top * height // 218,
             self.left * width // 178,
@@ -45,45 +50,45 @@ class Crop(NamedTuple):
         )
 
 
-def center(side: int) -> Crop:
-    """The square of `side` pixels in the middle of the frame."""
+def center_box(side: int) -> Crop:
+    """Square of `side` pixels in the middle of the frame."""
     top, left = (218 - side) // 2, (178 - side) // 2
     return Crop(top, left, top + side, left + side)
 
 
 CROPS = {
-    "center178": center(178),
-    "center160": center(160),
-    "center140": center(140),
-    "center108": center(108),
+    "center178": center_box(178),
+    "center160": center_box(160),
+    "center140": center_box(140),
+    "center108": center_box(108),
     "ddim128": Crop(57, 25, 185, 153),
-    SQUASH: Crop(0, 0, 218, 178),  # The whole picture, not in proportion.
+    SQUASH: Crop(0, 0, 218, 178),  # The whole picture, out of proportion.
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """What is done to every picture of a data set."""
+    """How every picture of a data set becomes a square."""
 
-    size: int  # Pixels, square.
-    crop: str  # Of CROPS; or SQUARE: the largest in the middle.
-    resize: str  # Of RESIZES.
-    formats: tuple[str, ...] = ()  # Of files, by Pillow's names.
-    frame: tuple[int, int] | None = None  # Height, width that every picture must have.
+    size: int  # Side of the result, in pixels.
+    crop: str  # Key of CROPS, or SQUARE: the largest square in the middle.
+    resize: str  # Key of RESIZES.
+    formats: tuple[str, ...] = ()  # Formats of files that are decoded, by Pillow's names.
+    frame: tuple[int, int] | None = None  # (height, width) that every picture must have.
 
 
-class Done(NamedTuple):
-    """A picture, and what had to be done to it besides cropping and resizing."""
+class Decoded(NamedTuple):
+    """A decoded picture."""
 
     image: UInt8[np.ndarray, "s s 3"]
-    changes: tuple[str, ...]
+    changes: tuple[str, ...]  # Whatever was done to it besides cropping and resizing, in words.
 
 
 def decode_pictures(
     recipe: Recipe, pictures: Sequence[Picture | DataError], names: Sequence[str]
-) -> list[Done | DataError]:
-    """The recipe on each picture; its error where it is bad."""
-    results: list[Done | DataError] = []
+) -> list[Decoded | DataError]:
+    """Applies the recipe to each picture, with its name; returns the DataError of a bad one."""
+    results: list[Decoded | DataError] = []
     for picture, name in zip(pictures, names, strict=True):
         try:
             results.append(
@@ -94,8 +99,8 @@ def decode_pictures(
     return results
 
 
-def decode_picture(recipe: Recipe, picture: Picture, name: str) -> Done:
-    """One picture, after the recipe. DataError, with its `name`, if it is bad."""
+def decode_picture(recipe: Recipe, picture: Picture, name: str) -> Decoded:
+    """Applies the recipe to one picture. Raises DataError, which says its `name`, if it is bad."""
     changes: list[str] = []
     image = _open(recipe, picture, name, changes)
     width, height = image.size
@@ -112,11 +117,11 @@ def decode_picture(recipe: Recipe, picture: Picture, name: str) -> Done:
             changes.append(f"enlarged to {recipe.size} px")
     image = image.crop((box.left, box.top, box.right, box.bottom))
     image = image.resize((recipe.size, recipe.size), RESIZES[recipe.resize])
-    return Done(np.asarray(image), tuple(changes))
+    return Decoded(np.asarray(image), tuple(changes))
 
 
 def _open(recipe: Recipe, picture: Picture, name: str, changes: list[str]) -> Image.Image:
-    """In RGB and upright."""
+    """Decodes a picture to RGB, upright, and appends what that took to `changes`."""
     if isinstance(picture, np.ndarray):
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] not in (1, 3, 4):
             raise DataError(
@@ -131,7 +136,9 @@ def _open(recipe: Recipe, picture: Picture, name: str, changes: list[str]) -> Im
         check_whole_jpeg(picture, name)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Of sizes (refused below) and of damaged EXIF.
+            warnings.simplefilter(
+                "ignore"
+            )  # Large sizes are refused below, damaged EXIF is ignored.
             image = Image.open(io.BytesIO(picture), formats=recipe.formats)
             width, height = image.size
             if width * height > MAX_PIXELS:
@@ -150,12 +157,12 @@ def _open(recipe: Recipe, picture: Picture, name: str, changes: list[str]) -> Im
                 changes.append("turned upright (EXIF)")
     except DataError:
         raise
-    except Image.DecompressionBombError as error:  # Pillow's own limit, before it says a size.
+    except Image.DecompressionBombError as error:  # Pillow stops before it says the size.
         raise DataError(
             f"{name}: {error} At most {MAX_PIXELS:,} pixels are decoded. Make it smaller, or take "
             "it out."
         ) from None
-    except Exception as error:  # Decoders fail in any way.
+    except Exception as error:  # Decoders raise anything.
         allowed = ", ".join(recipe.formats)
         raise DataError(
             f"{name} is no picture that can be decoded ({allowed}): {_reason(error)}; it begins "
@@ -165,6 +172,7 @@ def _open(recipe: Recipe, picture: Picture, name: str, changes: list[str]) -> Im
 
 
 def _to_rgb(image: Image.Image, name: str, changes: list[str]) -> Image.Image:
+    """Converts to RGB, on white where transparent, and appends what that took to `changes`."""
     transparent = "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "La", "RGBa")
     if image.mode == "RGB" and not transparent:
         return image
@@ -190,7 +198,7 @@ def _to_rgb(image: Image.Image, name: str, changes: list[str]) -> Image.Image:
 
 
 def check_whole_jpeg(data: bytes, name: str) -> None:
-    """DataError if this is no JPEG, or its end is missing (decoders invent the rest)."""
+    """Raises DataError if this is no JPEG, or its end is missing: decoders invent the rest."""
     if data[:2] != b"\xff\xd8":
         raise DataError(f"{name} is not a JPEG file: it begins with {data[:8]!r}.")
     if data[-2:] != b"\xff\xd9":

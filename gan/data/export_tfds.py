@@ -1,9 +1,9 @@
-"""Any source of encoded pictures, written as a TFDS data set.
+"""Exports any source of encoded pictures as a TFDS data set.
 
 TFDS builds its `celeb_a` only from the authors' original files and refuses all others
-(NonMatchingChecksumError): a zip that was packed again, Kaggle's, a part of it. Here any `Source`
-is written in the same form: names, types, splits and order of the records are those of `celeb_a`
-2.1.0, and the bytes of each picture are stored as they are.
+(NonMatchingChecksumError): a zip that was packed again, Kaggle's files, a part of the set. Here any
+`Source` is written in the same form: names, types, splits and order of the records are those of
+`celeb_a` 2.1.0, and the bytes of each picture stay the same.
 """
 
 import concurrent.futures
@@ -31,35 +31,27 @@ from gan.runtime.tensorflow import import_tensorflow
 
 log = logging.getLogger("gan")
 
-RECORD = "metadata.json"  # TFDS writes and reads it; here it says of which source the data is.
+RECORD = "metadata.json"  # A file of TFDS; an export notes its source there.
 OFFICIAL = re.compile(r"\d{6}\.jpg$")
-CHUNK = 256  # Pictures at a time.
+CHUNK = 256  # Pictures checked at a time.
 
 
 def export_tfds(
     source: Source, data_dir: Path, file_format: str = "tfrecord", on_bad: str = "error"
 ) -> Path:
-    """Writes a source of files under `data_dir`, and returns the folder of the data set.
+    """Writes a source of picture files under `data_dir`; returns the folder of the data set.
 
     Aligned CelebA becomes `celeb_a` 2.1.0, other pictures a data set of the source's name. Either
     is read by `tfds.builder_from_directory(folder)`, and CelebA by `tfds.load("celeb_a:2.1.0",
-    data_dir=...)`. The version has to be said: without it TFDS takes the features from its own
-    code, whose `landmarks` no `Source` has, and stops at the first record of a tfrecord.
+    data_dir=...)`. The version is needed: without it TFDS takes the features from its own code,
+    whose `landmarks` no `Source` has, and stops at the first record of a tfrecord.
 
-    `file_format` is one of FORMATS. Each picture is decoded once, so that no damaged one gets in:
-    it is an error, or with `on_bad` "skip" left out. The folder appears when all is written.
-    What is there already is kept, if it is of the same source. Raises ConfigError, DataError.
+    `file_format` is one of FORMATS. Each picture is decoded once to find damaged ones: they raise
+    DataError, or with `on_bad` "skip" are left out. The folder appears when everything is written.
+    An export of the same source that is there already is kept. Raises ConfigError for settings and
+    folders that do not fit, DataError for bad pictures and for a full disk.
     """
-    if file_format not in FORMATS:
-        raise ConfigError(
-            f"file_format={file_format!r} is not one of {', '.join(FORMATS)}."
-            f"{nearest(file_format, FORMATS)}"
-        )
-    if not source.formats:
-        raise ConfigError(
-            f"config.data.source={source.name!r} has no picture files to export: its pictures are "
-            "drawn, or decoded already. Choose the source of a zip or a folder of pictures."
-        )
+    _check_settings(source, file_format)
     name, version = ("celeb_a", "2.1.0") if source.frame else (_name(source.name), "1.0.0")
     data_dir = data_dir.expanduser().absolute()
     folder = data_dir / name / version
@@ -77,16 +69,12 @@ def export_tfds(
         log.warning("%s:%s It may be deleted if no other export runs.", folder.parent, remains)
     splits = {split: load() for split, load in source.splits.items()}
     record = {"source": source.name, "fingerprint": source.fingerprint}
-    kind = _builder(source, splits, name, version, record, on_bad)
+    builder_class = _make_builder(source, splits, name, version, record, on_bad)
     try:
         with _offline(), tempfile.TemporaryDirectory() as downloads:
-            builder = kind(data_dir=str(data_dir), file_format=file_format)
+            builder = builder_class(data_dir=str(data_dir), file_format=file_format)
             builder.download_and_prepare(download_dir=downloads)
-    except (
-        OSError,
-        RuntimeError,
-        import_tensorflow().errors.OpError,
-    ) as error:  # All for a full disk.
+    except (OSError, RuntimeError, import_tensorflow().errors.OpError) as error:  # Full disk: any.
         raise DataError(
             f"{folder} cannot be written ({_reason(error)}); {_free(data_dir)} are free there. "
             "Make room, or export to another disk: --out=FOLDER."
@@ -100,7 +88,21 @@ def export_tfds(
     return folder
 
 
-def _builder(
+def _check_settings(source: Source, file_format: str) -> None:
+    """Raises ConfigError for an unknown format, or a source without files."""
+    if file_format not in FORMATS:
+        raise ConfigError(
+            f"file_format={file_format!r} is not one of {', '.join(FORMATS)}."
+            f"{nearest(file_format, FORMATS)}"
+        )
+    if not source.formats:
+        raise ConfigError(
+            f"config.data.source={source.name!r} has no picture files to export: its pictures are "
+            "drawn, or decoded already. Choose the source of a zip or a folder of pictures."
+        )
+
+
+def _make_builder(
     source: Source,
     splits: Mapping[str, Split],
     title: str,
@@ -108,8 +110,8 @@ def _builder(
     record: dict[str, Any],
     on_bad: str,
 ) -> type:
-    """The class that TFDS writes a data set by."""
-    import_tensorflow()  # First, so that it leaves the accelerator alone.
+    """Makes the class by which TFDS writes the splits; it counts in `record` what is left out."""
+    import_tensorflow()  # Before TFDS imports it, so that it leaves the accelerator alone.
     import tensorflow_datasets as tfds
 
     known = any((split.identity >= 0).any() for split in splits.values())
@@ -158,8 +160,8 @@ def _builder(
 
 
 def _pictures(source: Source, split_name: str, split: Split) -> Iterator[bytes | DataError]:
-    """The bytes of each picture of a split, or what is wrong with it."""
-    # What TensorFlow cannot decode, readers of the data set could not either.
+    """Yields the bytes of each picture of a split, or the DataError of a bad one."""
+    # TensorFlow cannot decode WebP, so readers of the data set could not either.
     formats = tuple(name for name in source.formats if name != "WEBP")
     recipe = Recipe(8, SQUASH, "area", formats, source.frame)
     num = len(split.attributes)
@@ -182,7 +184,10 @@ def _pictures(source: Source, split_name: str, split: Split) -> Iterator[bytes |
 
 
 def _keys(split: Split) -> list[str]:
-    """TFDS orders records by the hash of these: `train[:10%]` is that of the official data set."""
+    """Returns the key of each record: official file names if all have one, else row numbers.
+
+    TFDS orders records by the hash of their keys, so `train[:10%]` equals that of the official set.
+    """
     found = [OFFICIAL.search(name) for name in split.names]
     keys = [match.group() for match in found if match]
     num = len(split.attributes)
@@ -190,7 +195,11 @@ def _keys(split: Split) -> list[str]:
 
 
 def _check_same(folder: Path, source: Source, file_format: str, on_bad: str) -> None:
-    """ConfigError if something else lies there, DataError if pictures were left out."""
+    """Checks that the folder holds this very export.
+
+    Raises ConfigError for another source, format or data set, and DataError if pictures were left
+    out and `on_bad` is not "skip".
+    """
     try:
         record = json.loads((folder / RECORD).read_bytes())
         theirs = record["source"], record["fingerprint"]
@@ -212,34 +221,34 @@ def _check_same(folder: Path, source: Source, file_format: str, on_bad: str) -> 
 
 
 def _reason(error: Exception) -> str:
-    """Why writing failed: libraries put it after much else."""
+    """Returns why writing failed: libraries put a full disk at the end of a long message."""
     known = map(os.strerror, (errno.ENOSPC, errno.EDQUOT))
     return next((reason for reason in known if reason in str(error)), shorten_error(error))
 
 
 def _free(folder: Path) -> str:
-    """The room on the disk of a folder."""
+    """Room on the disk of a folder, with its unit."""
     try:
         return f"{shutil.disk_usage(folder).free / 1e6:,.1f} MB"
-    except OSError:  # It is gone.
+    except OSError:  # The folder is gone.
         return "0 MB"
 
 
 def _name(name: str) -> str:
-    """As TFDS allows names to be."""
+    """Returns the name with only the characters that TFDS allows."""
     return re.sub(r"\W", "_", name.lower())
 
 
 @contextlib.contextmanager
 def _offline() -> Iterator[None]:
-    """TFDS without the network; it says nothing but by its progress bars on a terminal."""
+    """Keeps TFDS off the network, and quiet but for its progress bars on a terminal."""
     from tensorflow_datasets.core.utils import gcs_utils, tqdm_utils
 
     before = gcs_utils._is_gcs_disabled, tqdm_utils._active
     gcs_utils._is_gcs_disabled = True
     tqdm_utils.display_progress_bar(sys.stderr.isatty())
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # "Downloading", which it does not.
+        with contextlib.redirect_stdout(io.StringIO()):  # It says "Downloading", which it does not.
             yield
     finally:
         gcs_utils._is_gcs_disabled, tqdm_utils._active = before

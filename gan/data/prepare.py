@@ -1,8 +1,8 @@
-"""From any source to stores. Done once; later runs find the stores."""
+"""Prepares a source: makes its stores once; later runs open them."""
 
 import dataclasses
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +22,20 @@ log = logging.getLogger("gan")
 
 
 def prepare(config: Data, verify: Collection[str] = (), tell: bool = False) -> dict[str, Store]:
-    """All splits of the configured source; prepares what the cache does not hold yet.
+    """Opens the stores of the configured source, by split; prepares those that are not cached.
 
-    Reads each byte of the splits in `verify` and compares its checksum. With `tell`, or after
-    preparing, the share of each attribute is logged. Raises ConfigError, DataError.
+    Every byte of the splits in `verify` is read and compared with its checksum. The share of each
+    attribute is logged after preparing, and always with `tell`. Raises ConfigError, DataError.
     """
-    source = find_source(config)
-    crop = choose_crop(config, source)
-    made = {
-        "source": source.name,
-        "fingerprint": source.fingerprint,
-        "version": VERSION,
-        "crop": crop,
-        "resize": "none" if source.drawn else config.resize,
-        "attribute_names": source.attribute_names,
-        "image_size": config.image_size,
-    }
-    home = store_folder(config, source, crop)
+    return prepare_source(find_source(config), config, verify, tell)
+
+
+def prepare_source(
+    source: Source, config: Data, verify: Collection[str] = (), tell: bool = False
+) -> dict[str, Store]:
+    """Opens the stores of a source that is open already; otherwise the same as `prepare`."""
+    made = describe_pictures(source, config)
+    home = store_folder(config, made)
     copied = storage.is_remote(home) or config.local_dir
     where = copies.local_copies_folder(config.local_dir) / home.name if copied else home
     storage.check_reachable(home, "config.data.cache_dir")
@@ -49,7 +46,7 @@ def prepare(config: Data, verify: Collection[str] = (), tell: bool = False) -> d
             prepare_splits(source, home, made, config.on_bad)
     else:
         with cluster.fail_together("prepared"):
-            if new and cluster.is_first():  # The others copy what it makes.
+            if new and cluster.is_first():  # The others copy what the first process makes.
                 if storage.is_remote(home):
                     prepare_in_bucket(source, home, where, made, config.on_bad)
                 else:
@@ -66,35 +63,52 @@ def prepare(config: Data, verify: Collection[str] = (), tell: bool = False) -> d
 
 
 def prepared_training_set(config: Data) -> Store | None:
-    """What was prepared of it before, if the cache holds it. Raises ConfigError, DataError."""
-    source = find_source(config)
-    home = store_folder(config, source, choose_crop(config, source))
+    """Opens the store of the training split; None if it is not in the cache, or that is a bucket.
+
+    Raises ConfigError, DataError.
+    """
+    home = store_folder(config, describe_pictures(find_source(config), config))
     if storage.is_remote(home) or not (home / "train").exists():
         return None
     return choose_attributes(open_store(home / "train"), config.attributes)
 
 
-def store_folder(config: Data, source: Source, crop: str) -> storage.Path:
-    """The folder of its stores in the cache."""
-    resize = "none" if source.drawn else config.resize
-    key = (source.name, source.fingerprint[:12], crop, config.image_size, resize)
+def describe_pictures(source: Source, config: Data) -> dict[str, Any]:
+    """Fields of `Meta` that decide which pictures are made, the same for all splits."""
+    return {
+        "source": source.name,
+        "fingerprint": source.fingerprint,
+        "version": VERSION,
+        "crop": choose_crop(config, source),
+        "resize": "none" if source.drawn else config.resize,
+        "attribute_names": source.attribute_names,
+        "image_size": config.image_size,
+    }
+
+
+def store_folder(config: Data, made: Mapping[str, Any]) -> storage.Path:
+    """Folder in the cache for the stores that `made` describes."""
+    size = made["image_size"]
+    key = (made["source"], made["fingerprint"][:12], made["crop"], size, made["resize"])
     cache = storage.parse_path(config.cache_dir, "config.data.cache_dir")
-    return cache / "-".join(map(str, (*key, f"v{VERSION}")))
+    return cache / "-".join(map(str, (*key, f"v{made['version']}")))
 
 
-def prepare_splits(source: Source, where: Path, made: dict[str, Any], on_bad: str) -> None:
-    """Prepares the splits that are not in `where` yet, and draws a sheet of them."""
+def prepare_splits(source: Source, where: Path, made: Mapping[str, Any], on_bad: str) -> None:
+    """Prepares the splits that `where` lacks, and draws the contact sheet if it lacks that.
+
+    Raises DataError for bad pictures and for a full disk, ConfigError if `where` cannot be written.
+    """
     with wait_for_lock(where):
         for name, load in source.splits.items():
             if not (where / name).exists():  # Another process may have made it meanwhile.
                 split = load()
                 meta = Meta(split=name, num=len(split.attributes), **made)
                 build_store(where / name, meta, split, source, on_bad)
-        stores = {name: open_store(where / name) for name in source.splits}
         sheet = where / "prepared.png"
         if not sheet.exists():
             try:
-                summary.write_contact_sheet(sheet, stores["train"])
+                summary.write_contact_sheet(sheet, open_store(where / "train"))
             except OSError as error:
                 raise DataError(
                     f"{sheet} cannot be written ({error.strerror}). Make room, or name another "
@@ -103,9 +117,12 @@ def prepare_splits(source: Source, where: Path, made: dict[str, Any], on_bad: st
 
 
 def prepare_in_bucket(
-    source: Source, home: storage.Path, where: Path, made: dict[str, Any], on_bad: str
+    source: Source, home: storage.Path, where: Path, made: Mapping[str, Any], on_bad: str
 ) -> None:
-    """As `prepare_splits`, in `where` on this host's disk; the bucket gets what it lacks."""
+    """Prepares the splits that the bucket's folder `home` lacks, in `where` on this host.
+
+    Then copies them to `home`. Raises the same errors as `prepare_splits`.
+    """
     missing = [name for name in source.splits if not copies.is_whole_store(home / name)]
     for name in source.splits:
         if name not in missing:
@@ -117,7 +134,11 @@ def prepare_in_bucket(
 
 
 def choose_crop(config: Data, source: Source) -> str:
-    """The crop that is done and stamped: CelebA's named boxes mean nothing on other frames."""
+    """Returns the crop to use: a key of CROPS, "square", or "none" for drawn pictures.
+
+    Raises ConfigError for a crop that does not fit: CelebA's named boxes mean nothing on other
+    frames, and "square" has no name there that results could be compared by.
+    """
     if source.drawn:
         return "none"
     if source.frame is None:
@@ -136,8 +157,11 @@ def choose_crop(config: Data, source: Source) -> str:
     return config.crop
 
 
-def check_store(store: Store, made: dict[str, object], on_bad: str) -> None:
-    """DataError where the store is of something else, or lacks inputs that may not be skipped."""
+def check_store(store: Store, made: Mapping[str, Any], on_bad: str) -> None:
+    """Raises DataError unless the store is what `made` describes.
+
+    It also does if inputs were left out and `on_bad` is not "skip".
+    """
     for field, value in made.items():
         if getattr(store, field) != value:
             raise DataError(
@@ -155,7 +179,10 @@ def check_store(store: Store, made: dict[str, object], on_bad: str) -> None:
 
 
 def choose_attributes(store: Store, attributes: str | None) -> Store:
-    """The same pictures with only the named attributes, in that order; all if there are none."""
+    """Returns the store with only the attributes of a list "A,B", in its order; all by default.
+
+    Raises ConfigError for a name that is unknown or there twice.
+    """
     names = [name.strip() for name in (attributes or "").split(",") if name.strip()]
     if not names:
         return store

@@ -1,4 +1,7 @@
-"""What a data set is before preparation. A reader of a new layout returns a `Source`."""
+"""A data set before its preparation.
+
+A reader's `open_source` returns a `Source`, whatever the layout on disk.
+"""
 
 import dataclasses
 import functools
@@ -12,46 +15,52 @@ from jaxtyping import Int32, Int64, UInt8
 from gan.errors import DataError, first_few
 
 SPLITS = ("train", "validation", "test")
-HELD_OUT = 0.1  # Share of each of the other two, where a data set has no splits of its own.
+HELD_OUT = 0.1  # Share of validation and of test, where a data set has no splits of its own.
 Picture = bytes | np.ndarray  # An encoded file, or uint8 [h w c].
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Labels in memory, and one of three ways to the pictures: `read`, `stream` or `draw`."""
+    """Labels in memory, and one of three ways to the n pictures: `read`, `stream` or `draw`."""
 
     attributes: UInt8[np.ndarray, "n a"]  # 0 | 1
-    identity: Int32[np.ndarray, "n"]  # Who it is; -1 where unknown.
-    names: Sequence[str] = ()  # Of the files, for messages.
-    read: Callable[[int], Picture] | None = None  # Picture i, from any thread; DataError if bad.
-    stream: Callable[[], Iterator[Picture | DataError]] | None = None  # All of them, in order.
-    draw: Callable[[np.ndarray, int], np.ndarray] | None = None  # (i [b], size) -> [b size size 3]
-    left_out: Sequence[tuple[str, str]] = ()  # (name, reason): known by the labels to be bad.
+    identity: Int32[np.ndarray, "n"]  # A number for each person; -1 where unknown.
+    names: Sequence[str] = ()  # The pictures' names in messages.
+    # Returns one picture by its row, in any thread; raises DataError if it is bad.
+    read: Callable[[int], Picture] | None = None
+    # Yields all pictures in the order of the rows, a bad one as its error.
+    stream: Callable[[], Iterator[Picture | DataError]] | None = None
+    # Draws rows [b] at a size: uint8 [b size size 3].
+    draw: Callable[[np.ndarray, int], np.ndarray] | None = None
+    left_out: Sequence[tuple[str, str]] = ()  # Inputs that are no rows: (name, reason).
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
     """A data set as it lies on the user's disk, or as it is drawn.
 
-    Made at every start, so it does only what the fingerprint needs; the rest waits in `splits`.
+    Every start opens one, so a reader does no more than the fingerprint needs: `splits` does the
+    rest, for what is not prepared yet.
     """
 
-    name: str  # A key of `gan.data.registry.SOURCES`.
-    found: str  # What lies there, in a line.
-    fingerprint: str  # Hexadecimal; another one whenever any input is another.
+    name: str  # Key of `gan.data.registry.SOURCES`.
+    found: str  # One line for the log: the layout, the place, the number of pictures.
+    fingerprint: str  # Hexadecimal; changes whenever any input changes.
     attribute_names: tuple[str, ...]
-    splits: Mapping[str, Callable[[], Split]]  # Called for what is not prepared yet.
-    formats: tuple[str, ...] = ()  # Of the files, by Pillow's names; none if there are no files.
-    frame: tuple[int, int] | None = None  # Height, width of CelebA's aligned frame; else None.
-    drawn: bool = False  # At any size, so nothing is cropped or resized.
+    splits: Mapping[str, Callable[[], Split]]  # Loads the labels of a split.
+    formats: tuple[str, ...] = ()  # Pillow's names of the files' formats; () without files.
+    frame: tuple[int, int] | None = None  # (height, width) of aligned CelebA; else None.
+    drawn: bool = False  # Drawn at any size: nothing is cropped or resized.
 
 
 def match_names(
     labels: str, labelled: Collection[str], pictures: str, there: Collection[str], on_bad: str
 ) -> tuple[list[str], list[tuple[str, str]]]:
-    """The names that have a label and a picture, in the labels' order, and those left out, and why.
+    """Returns the names that have label and picture, in the labels' order; of the others, the lack.
 
-    `labels` and `pictures` say where they come from. DataError unless `on_bad` is "skip".
+    `labelled` are the names that have labels, from the place `labels`; `there` are the names of the
+    pictures, which lie at `pictures`. The others come as (name, lack). Raises DataError if there
+    are any, unless `on_bad` is "skip".
     """
     left_out = []
     for where, names, other, others, lack in (
@@ -72,9 +81,11 @@ def match_names(
 
 
 def hash_splits(keys: Sequence[str]) -> dict[str, np.ndarray]:
-    """Rows of each split by the hash of their key: an identity, or the file where it is unknown.
+    """Splits rows by the hash of their keys: 80 % train, 10 % validation, 10 % test.
 
-    Rows with one key stay together, and a key stays in its split when others come or go.
+    A row's key is its identity, or its file where that is unknown. Rows of one key stay together,
+    and a key stays in its split when others come or go. Returns the row numbers of each split.
+    Raises DataError for fewer keys than splits.
     """
     unit = {
         key: int.from_bytes(hashlib.sha256(os.fsencode(key)).digest()[:8]) / 2**64
@@ -86,7 +97,7 @@ def hash_splits(keys: Sequence[str]) -> dict[str, np.ndarray]:
         )
     bounds = [1 - 2 * HELD_OUT, 1 - HELD_OUT]
     counts = np.bincount(np.digitize(list(unit.values()), bounds), minlength=len(SPLITS))
-    if not counts.all():  # Few keys: by rank, so that each split gets some.
+    if not counts.all():  # With few keys, their ranks decide: no split stays empty.
         ranked = sorted(unit, key=unit.get)
         held_out = max(1, round(HELD_OUT * len(ranked)))
         bounds = [unit[ranked[-2 * held_out]], unit[ranked[-held_out]]]

@@ -1,12 +1,13 @@
-"""Prepared pictures: the one format on disk. One folder a split, each file as plain as can be.
+"""Stores: the one format of prepared pictures on disk, a folder for each split.
 
     images.npy      uint8 [n s s 3]    RGB, memory-mapped
     attributes.npy  uint8 [n a]        0 | 1
-    identity.npy    int32 [n]          -1 where unknown
-    skipped.csv     name,reason        the inputs that are not in it
-    meta.json       what the pictures are, how they were made, and SHA-256 of it all
+    identity.npy    int32 [n]          a number for each person; -1 where unknown
+    skipped.csv     name,reason        inputs that were left out
+    meta.json       what the pictures are, how they were made, and the SHA-256 of everything
 
-A folder is written aside and renamed when all of it is on the disk: one that has its name is whole.
+A store is written to a folder beside its own, which is renamed when everything is on the disk: a
+folder with the name of a store is always whole.
 """
 
 import collections
@@ -22,9 +23,9 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int32, UInt8
@@ -34,29 +35,30 @@ from gan.errors import ConfigError, DataError
 log = logging.getLogger("gan")
 
 FORMAT = 2
-BLOCK = 1024  # Pictures with one checksum.
+BLOCK = 1024  # Number of pictures that share one checksum.
 TEXT = {"newline": "", "encoding": "utf-8", "errors": "backslashreplace"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Meta:
-    """What the pictures are and how they were made."""
+    """What the pictures of a store are, and how they were made."""
 
     source: str  # Key of `gan.data.registry.SOURCES`.
-    fingerprint: str  # Of the source: another one, other pictures.
-    version: int  # Of the code that read and decoded them.
+    fingerprint: str  # Changes whenever any input of the source changes.
+    version: int  # `gan.data.decode.VERSION` of the code that made the pictures.
     split: str  # "train" | "validation" | "test"
-    crop: str  # Key of `gan.data.decode.CROPS`, or "square"; "none" if drawn.
-    resize: str  # Key of `gan.data.decode.RESIZES`; "none" if drawn.
+    crop: str  # Key of `gan.data.decode.CROPS`, or "square"; "none" for drawn pictures.
+    resize: str  # Key of `gan.data.decode.RESIZES`; "none" for drawn pictures.
     attribute_names: tuple[str, ...]
-    image_size: int  # Pixels, square.
-    num: int  # Pictures.
-    skipped: int = 0  # Inputs that are not among them.
-    changes: dict[str, int] = dataclasses.field(default_factory=dict)  # To how many was what done.
+    image_size: int  # Side of a picture, in pixels.
+    num: int  # Number of pictures.
+    skipped: int = 0  # Number of inputs that were left out.
+    # For each change that decoding made, in words: the number of pictures it was made to.
+    changes: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 class Rows(NamedTuple):
-    """Some pictures of a split on their way to the disk."""
+    """Some pictures of a split and their labels, on their way to the disk."""
 
     images: UInt8[np.ndarray, "b s s 3"]
     attributes: UInt8[np.ndarray, "b a"]
@@ -65,7 +67,7 @@ class Rows(NamedTuple):
 
 @dataclasses.dataclass
 class InputReport:
-    """What was done to the inputs, filled in while `Rows` are made."""
+    """What became of the inputs of a split; it is filled in while its `Rows` are made."""
 
     skipped: list[tuple[str, str]] = dataclasses.field(default_factory=list)  # (name, reason)
     changes: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
@@ -78,12 +80,12 @@ class Store(Meta):
     path: Path
     digest: str  # SHA-256 of all pictures.
     images: UInt8[np.ndarray, "n s s 3"]  # Memory-mapped, read-only.
-    attributes: UInt8[np.ndarray, "n a"]
-    identity: Int32[np.ndarray, "n"]
+    attributes: UInt8[np.ndarray, "n a"]  # 0 | 1
+    identity: Int32[np.ndarray, "n"]  # A number for each person; -1 where unknown.
 
     @property
     def meta(self) -> Meta:
-        """Without the arrays, for comparing and for writing down."""
+        """The fields of `Meta` alone, which can be compared and written down."""
         return Meta(**{field: getattr(self, field) for field in FIELDS})
 
 
@@ -91,16 +93,33 @@ FIELDS = [field.name for field in dataclasses.fields(Meta)]
 FILES = ("images.npy", "attributes.npy", "identity.npy", "skipped.csv")
 
 
+class _Damage(Exception):
+    """A file of a store is not as it was written: its name, and what is wrong with it."""
+
+
 def open_store(path: Path, verify: bool = False, remedy: str = "") -> Store:
-    """The store in `path`. Shapes are compared always, SHA-256 if `verify` (reads every byte).
+    """Opens the store in the folder `path`, its pictures as a memory map.
 
-    Raises DataError where it is damaged, which tells the `remedy` (by default, to delete it).
+    Types and shapes are always checked, SHA-256 with `verify`, which reads every byte. Raises
+    DataError for a damaged store, with the `remedy` (by default, to delete the folder).
     """
-    remedy = remedy or f"Delete the folder {path}, and it will be prepared again."
+    try:
+        meta, checksums = _read_meta(path)
+        arrays = {file: _open_array(path, file, *kind) for file, kind in _array_kinds(meta).items()}
+        if verify:
+            _verify(path, arrays["images.npy"], checksums)
+    except _Damage as damage:
+        file, what = damage.args
+        remedy = remedy or f"Delete the folder {path}, and it will be prepared again."
+        raise DataError(f"{path / file}: {what}. {remedy}") from damage.__cause__
+    digest = hashlib.sha256("".join(checksums["images.npy"]).encode()).hexdigest()
+    fields = {field: getattr(meta, field) for field in FIELDS}
+    fields |= {file.removesuffix(".npy"): array for file, array in arrays.items()}
+    return Store(**fields, path=path, digest=digest)
 
-    def bad(file: str, what: object) -> DataError:
-        return DataError(f"{path / file}: {what}. {remedy}")
 
+def _read_meta(path: Path) -> tuple[Meta, dict[str, Any]]:
+    """Reads `meta.json`: the description, and the checksums by file. Raises _Damage."""
     try:
         document = json.loads((path / "meta.json").read_text())
         if document["format"] != FORMAT:
@@ -110,46 +129,56 @@ def open_store(path: Path, verify: bool = False, remedy: str = "") -> Store:
         )
         checksums = {file: document["sha256"][file] for file in ("meta", *FILES)}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise bad("meta.json", f"cannot be read ({error})") from error
+        raise _Damage("meta.json", f"cannot be read ({error})") from error
     if checksums["meta"] != meta_checksum(meta):
-        raise bad("meta.json", "does not match its checksum")
-    shapes = {
+        raise _Damage("meta.json", "does not match its checksum")
+    return meta, checksums
+
+
+def _array_kinds(meta: Meta) -> dict[str, tuple[type, tuple[int, ...]]]:
+    """Type and shape of each array, by file."""
+    return {
         "images.npy": (np.uint8, (meta.num, meta.image_size, meta.image_size, 3)),
         "attributes.npy": (np.uint8, (meta.num, len(meta.attribute_names))),
         "identity.npy": (np.int32, (meta.num,)),
     }
-    arrays = {}
-    for file, (dtype, shape) in shapes.items():
-        mode = None if 0 in shape else "r"  # Nothing cannot be mapped.
-        try:
-            array = np.load(path / file, mmap_mode=mode, allow_pickle=False)
-        except Exception as error:  # A damaged header can fail in any way.
-            raise bad(file, f"cannot be read ({error})") from error
-        if (array.dtype, array.shape) != (np.dtype(dtype), shape):
-            raise bad(file, f"{array.dtype} {[*array.shape]} should be {dtype.__name__} {[*shape]}")
-        arrays[file.removesuffix(".npy")] = array
-    if verify:
-        expected = images_header(shapes["images.npy"][1])
-        with (path / "images.npy").open("rb") as file:
-            if file.read(len(expected)) != expected:
-                raise bad("images.npy", "does not begin as it was written")
-        for file in FILES[1:]:
-            if not (path / file).exists() or file_checksum(path / file) != checksums[file]:
-                raise bad(file, "does not match its checksum")
-        for block in damaged_blocks(arrays["images"], checksums["images.npy"]):
-            last = min((block + 1) * BLOCK, meta.num) - 1
-            raise bad(
-                "images.npy", f"pictures {block * BLOCK} to {last} do not match their checksum"
-            )
-    digest = hashlib.sha256("".join(checksums["images.npy"]).encode()).hexdigest()
-    fields = {field: getattr(meta, field) for field in FIELDS}
-    return Store(**fields, path=path, digest=digest, **arrays)
+
+
+def _open_array(path: Path, file: str, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
+    """Maps an array of a store to memory. Raises _Damage unless it has this type and shape."""
+    mode = None if 0 in shape else "r"  # An empty array cannot be mapped.
+    try:
+        array = np.load(path / file, mmap_mode=mode, allow_pickle=False)
+    except Exception as error:  # NumPy raises anything for a damaged header.
+        raise _Damage(file, f"cannot be read ({error})") from error
+    if (array.dtype, array.shape) != (np.dtype(dtype), shape):
+        what = f"{array.dtype} {[*array.shape]} should be {dtype.__name__} {[*shape]}"
+        raise _Damage(file, what)
+    return array
+
+
+def _verify(path: Path, images: UInt8[np.ndarray, "n s s 3"], checksums: Mapping[str, Any]) -> None:
+    """Compares every byte of a store with its checksums. Raises _Damage."""
+    expected = images_header(images.shape)
+    with (path / "images.npy").open("rb") as file:
+        if file.read(len(expected)) != expected:
+            raise _Damage("images.npy", "does not begin as it was written")
+    for name in FILES[1:]:
+        if not (path / name).exists() or file_checksum(path / name) != checksums[name]:
+            raise _Damage(name, "does not match its checksum")
+    for block in damaged_blocks(images, checksums["images.npy"]):
+        last = min((block + 1) * BLOCK, len(images)) - 1
+        what = f"pictures {block * BLOCK} to {last} do not match their checksum"
+        raise _Damage("images.npy", what)
 
 
 def damaged_blocks(images: UInt8[np.ndarray, "n s s 3"], checksums: list[str]) -> list[int]:
-    """The blocks of pictures whose SHA-256 is another; several threads read."""
+    """Numbers of the blocks of pictures that do not match their SHA-256, read by several threads.
 
-    def right(block: int) -> bool:
+    If there are more or fewer checksums than blocks, block 0 is returned.
+    """
+
+    def matches(block: int) -> bool:
         rows = images[block * BLOCK : (block + 1) * BLOCK]
         return hashlib.sha256(rows.data).hexdigest() == checksums[block]
 
@@ -157,64 +186,36 @@ def damaged_blocks(images: UInt8[np.ndarray, "n s s 3"], checksums: list[str]) -
     if len(checksums) != num:
         return [0]
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        return [block for block, ok in enumerate(pool.map(right, range(num))) if not ok]
+        return [block for block, ok in enumerate(pool.map(matches, range(num))) if not ok]
 
 
 def write_store(
     path: Path, meta: Meta, rows: Iterable[Rows], report: InputReport | None = None
 ) -> None:
-    """Writes a store; hold `wait_for_lock(path.parent)` meanwhile.
+    """Writes a store to the folder `path`, while the caller holds `wait_for_lock(path.parent)`.
 
-    At most `meta.num` rows may come; how many did, and the `report` as it is then, is noted in the
-    store. DataError if the disk is full. Whatever ends it early, nothing has the name `path` then.
+    At most `meta.num` rows may come. The store says how many did, and what the `report` holds after
+    the last. Raises DataError for rows of another shape or number, and if the disk is full. However
+    it ends early, there is no folder `path` then.
     """
     side = meta.image_size
     report = report or InputReport()
     needed = meta.num * (side * side * 3 + len(meta.attribute_names) + 4) + 2**16
+    aside = path.with_name(path.name + ".unfinished")
     try:
         free = shutil.disk_usage(path.parent).free
         if free < needed:
             raise disk_full_error(path, needed, free)
-        aside = path.with_name(path.name + ".unfinished")
-        shutil.rmtree(aside, ignore_errors=True)  # Of a writer that died: the living hold the lock.
+        # A leftover belongs to a writer that died: living ones hold the lock.
+        shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
-        # Written as a file, not through a map: on a full disk a map ends the process (SIGBUS).
-        with synced_file(aside / "images.npy") as file:
-            checksums = BlockChecksums()
-            labels = []
-            file.write(images_header((meta.num, side, side, 3)))
-            for images, *others in rows:
-                if images.dtype != np.uint8 or images.shape[1:] != (side, side, 3):
-                    raise DataError(
-                        f"{path}: pictures came as {images.dtype} {[*images.shape]}, not as uint8 "
-                        f"[b, {side}, {side}, 3]."
-                    )
-                images = np.ascontiguousarray(images)
-                file.write(images.data)
-                checksums.update(images)
-                labels.append(others)
-            num = sum(len(identity) for _, identity in labels)
-            if not num:
-                raise DataError(
-                    f"{path}: split {meta.split!r} of source {meta.source!r} has no pictures"
-                    + (f"; {len(report.skipped):,} were skipped." if report.skipped else ".")
-                )
-            if num > meta.num or num != checksums.num:
-                raise DataError(f"{path}: {checksums.num} pictures, {num} rows for {meta.num}.")
-            file.seek(0)
-            file.write(images_header((num, side, side, 3)))  # As long as the first one.
-        for name, arrays in zip(FILES[1:3], zip(*labels, strict=True), strict=True):
-            with synced_file(aside / name) as file:
-                np.save(file, np.concatenate(arrays), allow_pickle=False)
+        meta, checksums = _write_rows(aside, path, meta, rows, report)
         with synced_file(aside / "skipped.csv", "w") as file:
             csv.writer(file).writerows([("name", "reason"), *report.skipped])
-        meta = dataclasses.replace(
-            meta, num=num, skipped=len(report.skipped), changes=dict(report.changes)
-        )
         document = {
             "format": FORMAT,
             "meta": dataclasses.asdict(meta),
-            "sha256": {"meta": meta_checksum(meta), "images.npy": checksums.finish()}
+            "sha256": {"meta": meta_checksum(meta), "images.npy": checksums}
             | {name: file_checksum(aside / name) for name in FILES[1:]},
         }
         with synced_file(aside / "meta.json", "w") as file:
@@ -223,44 +224,85 @@ def write_store(
         aside.rename(path)
         sync_folder(path.parent)
     except BaseException as error:
-        shutil.rmtree(path.with_name(path.name + ".unfinished"), ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise disk_full_error(path, needed, shutil.disk_usage(path.parent).free) from error
         raise
 
 
+def _write_rows(
+    aside: Path, path: Path, meta: Meta, rows: Iterable[Rows], report: InputReport
+) -> tuple[Meta, list[str]]:
+    """Writes the three arrays to the folder `aside`.
+
+    Returns `meta` with the numbers that came, and the checksums of the pictures' blocks. Raises
+    DataError, which names the store `path`, for rows of another shape or number.
+    """
+    side = meta.image_size
+    checksums, labels = BlockChecksums(), []
+    # Written to a file rather than a memory map, which kills the process (SIGBUS) on a full disk.
+    with synced_file(aside / "images.npy") as file:
+        file.write(images_header((meta.num, side, side, 3)))
+        for images, *others in rows:
+            if images.dtype != np.uint8 or images.shape[1:] != (side, side, 3):
+                raise DataError(
+                    f"{path}: pictures came as {images.dtype} {[*images.shape]}, not as uint8 "
+                    f"[b, {side}, {side}, 3]."
+                )
+            images = np.ascontiguousarray(images)
+            file.write(images.data)
+            checksums.update(images)
+            labels.append(others)
+        num = sum(len(identity) for _, identity in labels)
+        if not num:
+            raise DataError(
+                f"{path}: split {meta.split!r} of source {meta.source!r} has no pictures"
+                + (f"; {len(report.skipped):,} were skipped." if report.skipped else ".")
+            )
+        if num > meta.num or num != checksums.num:
+            raise DataError(f"{path}: {checksums.num} pictures, {num} rows for {meta.num}.")
+        file.seek(0)
+        file.write(images_header((num, side, side, 3)))  # Its length does not depend on `num`.
+    for name, arrays in zip(FILES[1:3], zip(*labels, strict=True), strict=True):
+        with synced_file(aside / name) as file:
+            np.save(file, np.concatenate(arrays), allow_pickle=False)
+    meta = dataclasses.replace(
+        meta, num=num, skipped=len(report.skipped), changes=dict(report.changes)
+    )
+    return meta, checksums.finish()
+
+
 class BlockChecksums:
-    """SHA-256 of each block of pictures, as they come."""
+    """SHA-256 of each block of BLOCK pictures, as the pictures come."""
 
     def __init__(self) -> None:
-        """Of none yet."""
-        self.num = 0
+        self.num = 0  # Number of pictures that came.
         self._done: list[str] = []
         self._block = hashlib.sha256()
 
     def update(self, images: UInt8[np.ndarray, "b s s 3"]) -> None:
-        """Some more pictures, contiguous."""
+        """Adds some pictures, which have to be contiguous."""
         while len(images):
             room = BLOCK - self.num % BLOCK
             self._block.update(images[:room].data)
             self.num += len(images[:room])
             images = images[room:]
             if self.num % BLOCK == 0:
-                self._next()
+                self._close_block()
 
     def finish(self) -> list[str]:
-        """All of them, the last of a shorter block."""
+        """Returns all checksums; the last block may be shorter."""
         if self.num % BLOCK:
-            self._next()
+            self._close_block()
         return self._done
 
-    def _next(self) -> None:
+    def _close_block(self) -> None:
         self._done.append(self._block.hexdigest())
         self._block = hashlib.sha256()
 
 
 def images_header(shape: tuple[int, ...]) -> bytes:
-    """The beginning of an `.npy` of uint8; as long for any number of rows."""
+    """Returns the beginning of an `.npy` file of uint8; its length does not depend on the rows."""
     file = io.BytesIO()
     fields = {"descr": "|u1", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, fields)
@@ -269,9 +311,10 @@ def images_header(shape: tuple[int, ...]) -> bytes:
 
 @contextlib.contextmanager
 def wait_for_lock(folder: Path, setting: str = "cache_dir") -> Iterator[None]:
-    """Makes `folder` and holds it against other processes; waits, and says so, if it is taken.
+    """Makes `folder` and locks it against other processes; waits, and logs so, while it is taken.
 
-    Raises ConfigError, naming the `setting` that chose it, where it cannot be written or locked.
+    Raises ConfigError, which names the `setting` of `config.data` that chose the folder, if it
+    cannot be written or its file system has no locks.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -281,7 +324,7 @@ def wait_for_lock(folder: Path, setting: str = "cache_dir") -> Iterator[None]:
             f"config.data.{setting}: {folder} cannot be written ({error.strerror}). Name a folder "
             f"that can be, by --config.data.{setting}=FOLDER."
         ) from error
-    with file:  # The kernel lets go of the lock when the process ends, however it ends.
+    with file:  # The kernel releases the lock whenever and however the process ends.
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -297,8 +340,8 @@ def wait_for_lock(folder: Path, setting: str = "cache_dir") -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def synced_file(path: Path, mode: str = "wb") -> Iterator:
-    """A new file that is on the disk, not only in memory, when the block ends."""
+def synced_file(path: Path, mode: str = "wb") -> Iterator[IO]:
+    """Opens a new file for writing; at the end of the block its bytes are on the disk."""
     with path.open(mode, **TEXT if mode == "w" else {}) as file:
         yield file
         file.flush()
@@ -306,7 +349,7 @@ def synced_file(path: Path, mode: str = "wb") -> Iterator:
 
 
 def sync_folder(path: Path) -> None:
-    """Brings the names in a folder to the disk."""
+    """Waits until the names of the files in a folder are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -315,18 +358,18 @@ def sync_folder(path: Path) -> None:
 
 
 def meta_checksum(meta: Meta) -> str:
-    """SHA-256 of the values."""
+    """SHA-256 of a description, as JSON."""
     return hashlib.sha256(json.dumps(dataclasses.asdict(meta)).encode()).hexdigest()
 
 
 def file_checksum(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
+    """SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def disk_full_error(path: Path, needed: int, free: int) -> DataError:
-    """The error that says how much room is missing and what helps."""
+    """Returns the error for a store of `needed` bytes on a disk with `free` bytes."""
     return DataError(
         f"{path} needs {needed / 1e6:,.1f} MB, and {free / 1e6:,.1f} MB are free there. Make room, "
         "or name another disk by --config.data.cache_dir=FOLDER (if that is a bucket, by "

@@ -1,19 +1,20 @@
-"""What a user should see of a data set before training on it for a day: shares and faces."""
+"""Shows a data set before it is trained on for a day: attribute shares and a sheet of faces."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8
 
 from gan.data.readers.celeba_labels import ATTRIBUTES
 from gan.data.store import Store
-from gan.runtime.pictures import make_grid, resize_picture, write_png
+from gan.runtime.pictures import enlarge, make_grid, resize_picture, write_png
 
-FACES = 8  # An attribute, on the contact sheet.
-SMALLEST, LARGEST = 48, 96  # Pixels, of a face on it.
-MANY_ROWS = 100  # Of the sheet and the table: for data sets of a thousand classes.
+FACES = 8  # Pictures for each attribute on the contact sheet.
+LARGEST = 96  # Pixels: larger pictures are reduced to this on the contact sheet.
+MANY_ROWS = 100  # Rows of sheet and table at most: some data sets have a thousand classes.
 RARE = 50  # Training images: with fewer, an attribute is hardly learnt.
-# Percent of CelebA's 202,599 pictures, in the order of its names.
+# Percent of CelebA's 202,599 pictures that have each attribute, in the order of ATTRIBUTES.
 CELEBA = (
     11.1, 26.7, 51.3, 20.5, 2.2, 15.2, 24.1, 23.5, 23.9, 14.8, 5.1, 20.5, 14.2, 5.8, 4.7, 6.5,
     6.3, 4.2, 38.7, 45.5, 41.7, 48.3, 4.2, 11.5, 83.5, 28.4, 4.3, 27.7, 8.0, 6.6, 5.7, 48.2,
@@ -22,7 +23,10 @@ CELEBA = (
 
 
 def shares_table(stores: Mapping[str, Store]) -> str:
-    """The share of each attribute in each split, and what looks wrong with it."""
+    """Returns a table for the log: the share of each attribute in each split, with remarks.
+
+    Above it stand the numbers of pictures, of people, and of attributes a picture.
+    """
     train = stores["train"]
     sizes = ", ".join(f"{len(store.images):,} {name}" for name, store in stores.items())
     people = {name: np.unique(s.identity[s.identity >= 0]) for name, s in stores.items()}
@@ -43,7 +47,7 @@ def shares_table(stores: Mapping[str, Store]) -> str:
 
 
 def attribute_remark(train: Store, column: int) -> str:
-    """What looks wrong with an attribute; "" if nothing does."""
+    """Returns what looks wrong with an attribute's labels; "" if nothing does."""
     num, total = int(train.attributes[:, column].sum()), len(train.attributes)
     if num in (0, total):
         return "   the same in all: nothing to learn"
@@ -59,26 +63,31 @@ def attribute_remark(train: Store, column: int) -> str:
     return ""
 
 
-def contact_sheet(store: Store) -> np.ndarray:
-    """Eight pictures that have it for each attribute, with its name; uint8 [height width 3]."""
-    size = min(max(store.image_size, SMALLEST), LARGEST)
+def contact_sheet(store: Store) -> UInt8[np.ndarray, "height width 3"]:
+    """Draws a row for each attribute: its name, its share, and eight pictures that have it."""
+    size = len(resize_for_sheet(store.images[0]))
     names = store.attribute_names[:MANY_ROWS] or ("any",)
     rows, labels = [], []
     for column, name in enumerate(names):
         having = np.arange(len(store.images))
         if store.attribute_names:
             having = np.flatnonzero(store.attributes[:, column])
-        # From everywhere in the set: neighbours may show one person.
+        # Spread over the whole set, because neighbours may show the same person.
         spread = having[np.linspace(0, len(having) - 1, min(FACES, len(having))).astype(int)]
         row = np.full((FACES, size, size, 3), 255, np.uint8)
         for place, index in enumerate(spread):
-            image = np.asarray(store.images[index])
-            row[place] = image if len(image) == size else resize_picture(image, size)
+            row[place] = resize_for_sheet(store.images[index])
         rows.append(row)
         labels.append(f"{name} {100 * len(having) / len(store.images):.1f} %")
     return make_grid(np.concatenate(rows), FACES, labels)
 
 
+def resize_for_sheet(image: UInt8[np.ndarray, "s s 3"]) -> UInt8[np.ndarray, "t t 3"]:
+    """Returns a picture at the size of the contact sheet, enlarged or reduced."""
+    image = np.asarray(image)
+    return resize_picture(image, LARGEST) if len(image) > LARGEST else enlarge(image)
+
+
 def write_contact_sheet(path: Path, store: Store) -> None:
-    """Writes the sheet."""
+    """Writes the contact sheet of a store as PNG. Raises OSError if the disk is full."""
     write_png(path, contact_sheet(store))

@@ -15,7 +15,8 @@ import numpy as np
 import scipy.special
 from jaxtyping import Bool, Float64, Int, UInt8
 
-from gan.data.faces.dataset import ATTRIBUTES, IMAGES_PER_IDENTITY, UNDRAWN, describe_faces, valid
+from gan.data.faces.dataset import describe_faces
+from gan.data.faces.traits import ATTRIBUTES, IMAGES_PER_IDENTITY, UNDRAWN, consistent_rows
 from gan.errors import nearest
 
 Attributes = UInt8[np.ndarray, "_ 40"]  # 0 | 1, in the order of ATTRIBUTES.
@@ -86,7 +87,7 @@ def contradictions(attributes: Attributes) -> float:
     What is never drawn does not count, as no decoder can have learnt it.
     """
     drawn = [name not in UNDRAWN for name in ATTRIBUTES]
-    return float(1 - valid(attributes * np.array(drawn, np.uint8)).mean())
+    return float(1 - consistent_rows(attributes * np.array(drawn, np.uint8)).mean())
 
 
 class Compositions(NamedTuple):

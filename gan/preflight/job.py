@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 
 from gan.config import Config, validate
 from gan.data.batch import Batch
-from gan.data.faces.sampling import ATTRIBUTES
+from gan.data.faces.traits import ATTRIBUTES
 from gan.data.feed import (
     choose_feed,
     choose_sharding,

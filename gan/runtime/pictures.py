@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from gan.runtime import storage
 from gan.runtime.storage import Path
 
+LEGIBLE = 64  # Smallest side of a picture that a sheet shows, in pixels.
 LABEL_SIZE = 11  # Height of the labels beside the rows of a grid, in pixels.
 
 
@@ -38,6 +39,17 @@ def make_grid(
     for i, label in enumerate(labels):
         draw.text((4, (i + 0.5) * height), label, "black", font, anchor="lm")
     return np.asarray(canvas)
+
+
+def enlarge(
+    images: UInt8[np.ndarray, "*n h w 3"], at_least: int = LEGIBLE
+) -> UInt8[np.ndarray, "*n H W 3"]:
+    """Repeats each pixel a whole number of times, so that both sides have `at_least` pixels.
+
+    Nothing is interpolated: the sheet shows the pixels as they are. Larger pictures stay the same.
+    """
+    times = -(-at_least // min(images.shape[-3:-1]))
+    return images.repeat(times, axis=-3).repeat(times, axis=-2)
 
 
 def resize_picture(

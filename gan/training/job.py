@@ -85,7 +85,7 @@ def open_training(
             folder,
             keep=config.keep_checkpoints,
             keep_every=config.keep_every,
-            about=table.identity() | position(config),
+            about=table.describe() | position(config),
         )
         stack.enter_context(checkpoints)
     return TrainingRun(

@@ -34,7 +34,7 @@ def random_table(num: int, names: int, seed: int = 0) -> AttributeTable:
         ("Person=1,Alien=0", {3: 1, 4: 0}),
     ],
 )
-def test_named_values_are_parsed(text, values):
+def test_parse__reads_named_values(text, values):
     assert TABLE.parse(text) == values
 
 
@@ -55,12 +55,12 @@ def test_named_values_are_parsed(text, values):
         ("Alien=1", "Alien=1 cannot be drawn: all 10 training images have Alien=0"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused_by_name(text, complaint):
+def test_parse__refuses_by_name_what_cannot_be_drawn(text, complaint):
     with pytest.raises(ConfigError, match=complaint):
         TABLE.parse(text)
 
 
-def test_marginals_are_shares_and_constant_attributes_do_not_vary():
+def test_marginals__are_shares_and_constant_attributes_do_not_vary():
     np.testing.assert_allclose(TABLE.marginals, [0.4, 0.5, 0.1, 1, 0])
     assert TABLE.varying == [0, 1, 2]
 
@@ -68,18 +68,18 @@ def test_marginals_are_shares_and_constant_attributes_do_not_vary():
 @pytest.mark.parametrize(
     ("values", "support"), [({}, 10), ({0: 1}, 4), ({0: 1, 1: 0}, 3), ({0: 0, 2: 1}, 0)]
 )
-def test_support_counts_the_rows_that_agree_in_all(values, support):
+def test_support__counts_the_rows_that_agree_in_all(values, support):
     assert TABLE.support(values) == support
 
 
-def test_drawn_rows_are_training_rows_where_some_agree():
+def test_draw__takes_training_rows_where_some_agree():
     for values in ({}, {0: 1}, {1: 1, 0: 0}):
         drawn = TABLE.draw(values, range(50))
         there = {tuple(row) for row in ROWS if all(row[i] == v for i, v in values.items())}
         assert {tuple(row) for row in drawn} == there
 
 
-def test_unnamed_attributes_follow_their_distribution_given_the_named():
+def test_draw__unnamed_attributes_follow_their_distribution_given_the_named():
     table, num = random_table(9, 6), 4_000
     values = {2: 1}
     agreeing = table.rows[table.rows[:, 2] == 1]
@@ -91,7 +91,7 @@ def test_unnamed_attributes_follow_their_distribution_given_the_named():
         assert abs(actual - expected) < 4 * (expected * (1 - expected) / num) ** 0.5
 
 
-def test_a_draw_depends_on_its_seed_alone():
+def test_draw__depends_on_the_seed_alone():
     table = random_table(200, 12)
     together = table.draw({3: 1}, range(20))
     for seed in (0, 7, 19):
@@ -100,7 +100,7 @@ def test_a_draw_depends_on_its_seed_alone():
     assert len(np.unique(together, axis=0)) > 10
 
 
-def test_draws_are_the_same_on_any_machine():
+def test_draw__is_the_same_on_any_machine():
     # Row i spells i. The numbers are Philox's, as they were when this was written.
     rows = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)
     table = AttributeTable(tuple("abcdefgh"), rows, "binary", "binary")
@@ -108,7 +108,7 @@ def test_draws_are_the_same_on_any_machine():
     assert drawn.tolist() == [155, 223, 22, 59]
 
 
-def test_where_no_row_agrees_the_closest_are_taken_and_the_named_values_kept():
+def test_draw__takes_the_closest_where_no_row_agrees_and_keeps_the_named_values():
     table = random_table(12, 8)
     values = {0: 1, 1: 1, 2: 0, 3: 1, 4: 1}
     assert table.support(values) == 0
@@ -120,7 +120,7 @@ def test_where_no_row_agrees_the_closest_are_taken_and_the_named_values_kept():
     assert {tuple(row) for row in drawn} == {tuple(row) for row in closest}
 
 
-def test_drawing_leaves_the_table_as_it_was():
+def test_draw__leaves_the_table_as_it_was():
     table = random_table(12, 8)
     before = table.rows.copy()
     table.draw({0: 1, 1: 0, 2: 1, 3: 1}, range(30))
@@ -128,7 +128,7 @@ def test_drawing_leaves_the_table_as_it_was():
 
 
 @pytest.mark.parametrize("value", [0, 1])
-def test_the_nearest_row_with_an_attribute_has_it_and_none_is_nearer(value):
+def test_nearest_with__has_the_attribute_and_no_other_row_is_nearer(value):
     table = random_table(30, 9)
     rows = random_table(20, 9, seed=1).rows
     for column in table.varying:
@@ -141,7 +141,7 @@ def test_the_nearest_row_with_an_attribute_has_it_and_none_is_nearer(value):
 
 
 @pytest.mark.parametrize("width", [3, 8, 13])
-def test_of_rows_as_near_the_first_in_order_is_taken(width):
+def test_nearest_with__takes_the_first_in_order_of_rows_as_near(width):
     table = random_table(200, width)
     rows = random_table(30, width, seed=1).rows
     for order in (slice(None), slice(None, None, -1)):
@@ -153,13 +153,13 @@ def test_of_rows_as_near_the_first_in_order_is_taken(width):
             np.testing.assert_array_equal(found, expected)
 
 
-def test_a_row_that_has_the_attribute_is_its_own_nearest():
+def test_nearest_with__a_row_that_has_the_attribute_is_its_own_nearest():
     rows = ROWS[ROWS[:, 1] == 1]
     np.testing.assert_array_equal(TABLE.nearest_with(rows, TABLE.names[1], 1), rows)
 
 
 @pytest.mark.parametrize("names", [0, 1, 8, 13, 40])
-def test_what_was_saved_is_loaded(tmp_path, names):
+def test_load__reads_what_was_saved(tmp_path, names):
     table = random_table(21, names)
     table.save(tmp_path / "attributes.npz")
     loaded = AttributeTable.load(tmp_path / "attributes.npz")
@@ -184,7 +184,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_file_is_a_data_error_that_names_it(tmp_path, damage):
+def test_load__a_damaged_file_is_a_data_error_that_names_it(tmp_path, damage):
     path = tmp_path / "attributes.npz"
     random_table(500, 8).save(path)
     path.write_bytes(DAMAGE[damage](path.read_bytes()))
@@ -192,7 +192,7 @@ def test_a_damaged_file_is_a_data_error_that_names_it(tmp_path, damage):
         AttributeTable.load(path)
 
 
-def test_a_missing_file_and_one_without_rows_are_data_errors(tmp_path):
+def test_load__a_missing_file_and_one_without_rows_are_data_errors(tmp_path):
     path = tmp_path / "attributes.npz"
     with pytest.raises(DataError, match=r"attributes\.npz cannot be read"):
         AttributeTable.load(path)
@@ -201,7 +201,16 @@ def test_a_missing_file_and_one_without_rows_are_data_errors(tmp_path):
         AttributeTable.load(path)
 
 
-def test_the_same_data_is_known_by_its_source_or_by_its_pictures():
+def test_describe__is_what_same_data_compares():
+    about = TABLE.describe()
+    assert about["images"] == 10
+    assert [about[f"attribute {name}"] for name in NAMES] == [0, 1, 2, 3, 4]
+    assert about["pictures"] == {"source": "0123abcd", "pixels": "4567cdef"}
+    other = dataclasses.replace(TABLE, rows=1 - ROWS).describe()
+    assert {key for key in about if about[key] != other[key]} == {"labels"}
+
+
+def test_same_data__knows_the_pictures_by_their_source_or_their_digest():
     change = functools.partial(dataclasses.replace, TABLE)
     assert TABLE.same_data(change(fingerprint="copied"))
     assert TABLE.same_data(change(pictures="drawn on another device"))

@@ -1,3 +1,7 @@
+"""Building a store: order, bad pictures, progress, and worker processes that end."""
+
+import io
+import logging
 import signal
 import subprocess
 import sys
@@ -5,14 +9,19 @@ import time
 from pathlib import Path
 
 import joblib
+import numpy as np
 import pytest
+from helpers.small_source import FRAME, SmallSource, read_with_bad
 
-from gan.data import build_store
+from gan.data import build_store as module
+from gan.data.build_store import CHUNK, FEW, build_store, show_progress
+from gan.data.store import Meta, Rows, open_store
+from gan.errors import DataError
 
 SCRIPT = """
 import sys, time
 import numpy as np
-from gan.data import build
+from gan.data import build_store
 from gan.data.decode import Recipe
 from gan.data.source import Split
 from gan.data.store import InputReport
@@ -31,6 +40,129 @@ if __name__ == "__main__":
 """
 
 
+@pytest.fixture
+def build(tmp_path):
+    """Builds the training split of a small source, pictures of 8 px, and opens it."""
+
+    def build(fake, on_bad="error"):
+        source = fake.open()
+        split = source.splits["train"]()
+        crop, resize = ("none", "none") if source.drawn else ("center178", "bicubic")
+        meta = Meta(
+            *("fake", source.fingerprint, 1, "train", crop, resize, source.attribute_names),
+            image_size=8,
+            num=len(split.attributes),
+        )
+        build_store(tmp_path / "train", meta, split, source, on_bad)
+        return open_store(tmp_path / "train")
+
+    return build
+
+
+def blues(store):
+    return store.images[..., 2].mean(axis=(1, 2))
+
+
+@pytest.mark.parametrize("num", [300, 256, 1])
+def test_draw_rows__draws_chunks_of_one_size(build, num):
+    fake = SmallSource(nums=(num, 1, 1))
+    store = build(fake)
+    assert [len(indices) for indices in fake.drawn_indices] == [CHUNK] * -(-num // CHUNK)
+    np.testing.assert_array_equal(store.images[:, 0, 0, 0], np.arange(num) % 256)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("streamed", [False, True])
+def test_decode_rows__all_processes_together_keep_the_order(jpeg, build, streamed):
+    num = FEW + 300
+    stream = lambda: (jpeg(i % 12, *FRAME) for i in range(num))  # noqa: E731
+    fake = SmallSource(jpeg, nums=(num, 1, 1), stream=stream if streamed else None)
+    np.testing.assert_allclose(blues(build(fake)), 20 * (np.arange(num) % 12), atol=3)
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("unreadable", "is not there"),
+        ("undecodable", "no picture that can be decoded"),
+        ("cut", "breaks off"),
+    ],
+)
+def test_build_store__bad_pictures_are_named_or_skipped(jpeg, build, tmp_path, caplog, how, reason):
+    caplog.set_level(logging.INFO, "gan")
+    fake = SmallSource(jpeg, nums=(100, 3, 3), read=read_with_bad(jpeg, {37, 64}, how))
+    with pytest.raises(DataError, match=rf"^37.jpg.*{reason}.*--config.data.on_bad=skip"):
+        build(fake)
+    assert not list(tmp_path.iterdir())
+    store = build(fake, on_bad="skip")
+    left = np.delete(np.arange(100), [37, 64])
+    assert (store.num, store.skipped) == (98, 2)
+    np.testing.assert_allclose(blues(store), 20 * (left % 12), atol=3)
+    np.testing.assert_array_equal(store.attributes[:, 0], left % 2)
+    np.testing.assert_array_equal(store.identity, left)
+    listed = (store.path / "skipped.csv").read_text()
+    assert "64.jpg" in listed
+    assert reason in listed
+    assert "skipped 37.jpg: " in caplog.text
+    assert "37.jpg: 37.jpg" not in caplog.text
+
+
+def test_build_store__most_pictures_may_not_be_skipped(jpeg, build):
+    fake = SmallSource(jpeg, nums=(9, 1, 1), read=read_with_bad(jpeg, set(range(3, 9)), "cut"))
+    with pytest.raises(DataError, match="6 of the 9 pictures are bad.*8.jpg: the JPEG breaks off"):
+        build(fake, on_bad="skip")
+    fake.read = read_with_bad(jpeg, set(range(3, 7)), "cut")
+    assert build(fake, on_bad="skip").num == 5
+
+
+@pytest.mark.parametrize("num", [100, FEW + 76])  # In this process, and in several.
+@pytest.mark.parametrize(
+    ("error", "message"), [(DataError("cut at 50"), "cut at 50"), (None, "50 pictures came for")]
+)
+def test_decode_rows__a_stream_that_breaks_is_an_error(jpeg, build, num, error, message):
+    def broken():
+        for i in range(50):
+            yield jpeg(i % 12, *FRAME)
+        if error:
+            raise error
+
+    with pytest.raises(DataError, match=message):
+        build(SmallSource(jpeg, nums=(num, 1, 1), stream=broken))
+
+
+def batches(num):
+    """`num` pictures of one pixel, in batches of 256."""
+    for first in range(0, num, 256):
+        size = min(256, num - first)
+        images = np.zeros((size, 1, 1, 3), np.uint8)
+        yield Rows(images, np.zeros((size, 1), np.uint8), np.zeros(size, np.int32))
+
+
+def test_show_progress__logs_a_line_at_the_end(caplog):
+    caplog.set_level(logging.INFO, "gan")
+    assert len(list(show_progress(batches(7680), "fake train", 7680))) == 30
+    (line,) = caplog.messages
+    assert line.startswith("fake train: 7680 pictures in ")
+
+
+def test_show_progress__logs_a_line_now_and_then(caplog):
+    caplog.set_level(logging.INFO, "gan")
+    list(show_progress(batches(7680), "fake train", 7680, tell_every=0.0))
+    assert "fake train: 50 %" in " ".join(caplog.messages)
+    assert "s left" in caplog.messages[-2]
+
+
+def test_show_progress__shows_a_bar_on_a_terminal(caplog, monkeypatch):
+    caplog.set_level(logging.INFO, "gan")
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", terminal)
+    list(show_progress(batches(7680), "fake train", 7680, tell_every=0.0))
+    assert len(caplog.messages) == 1
+    assert "fake train" in terminal.getvalue()
+    assert "7680" in terminal.getvalue()
+
+
 def children(parent: int) -> set[int]:
     found = set()
     for path in Path("/proc").glob("[0-9]*/stat"):
@@ -47,9 +179,9 @@ def children(parent: int) -> set[int]:
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="it looks there for processes")
 @pytest.mark.skipif(joblib.cpu_count() == 1, reason="one core works alone")
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
-def test_nobody_stays_behind_who_worked_for_a_killed_process(tmp_path, end):
+def test_end_with_parent__leaves_no_worker_of_a_killed_process(tmp_path, end):
     (tmp_path / "script.py").write_text(SCRIPT)
-    root = Path(build_store.__file__).parents[2]
+    root = Path(module.__file__).parents[2]
     command = [sys.executable, str(tmp_path / "script.py")]
     with subprocess.Popen(
         command,

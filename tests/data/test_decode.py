@@ -1,3 +1,5 @@
+"""Decoding pictures: crops, resizing, colour modes, and bad files that are refused."""
+
 import io
 import struct
 import tracemalloc
@@ -69,14 +71,14 @@ def refused(data, name="dir/x.png", **options):
 
 @pytest.mark.parametrize("which", [0, 1])
 @pytest.mark.parametrize("crop", BOXES)
-def test_each_crop_is_its_published_box(crop, which):
+def test_crops__are_the_published_boxes(crop, which):
     assert set(BOXES) == set(CROPS)
     assert tuple(CROPS[crop].on(*FRAMES[which])) == BOXES[crop][which]
 
 
 @pytest.mark.parametrize("frame", FRAMES)
 @pytest.mark.parametrize("crop", [name for name in BOXES if name != "squash"])
-def test_pixels_come_from_where_the_box_says(crop, frame):
+def test_decode_picture__takes_the_pixels_of_the_box(crop, frame):
     top, left, bottom, right = BOXES[crop][FRAMES.index(frame)]
     pixels = gradient(*frame)
     side = bottom - top
@@ -89,21 +91,21 @@ def test_pixels_come_from_where_the_box_says(crop, frame):
 
 
 @pytest.mark.parametrize(("shape", "top", "left"), [((9, 4), 2, 0), ((4, 9), 0, 2), ((7, 7), 0, 0)])
-def test_square_is_the_largest_in_the_middle(shape, top, left):
+def test_decode_picture__square_is_the_largest_in_the_middle(shape, top, left):
     side = min(shape)
     image, changes = decode_picture(recipe(side), gradient(*shape), "x")
     np.testing.assert_array_equal(image, gradient(*shape)[top : top + side, left : left + side])
     assert changes == (("cut to a square",) if shape[0] != shape[1] else ())
 
 
-def test_squash_takes_all_of_the_picture():
+def test_decode_picture__squash_takes_all_of_the_picture():
     image, _ = decode_picture(recipe(16, "squash", "area"), gradient(64, 160), "x")
     np.testing.assert_allclose(image[0, :, 0], np.arange(16) * 10 + 4.5, atol=0.5)
     np.testing.assert_allclose(image[:, 0, 1], np.arange(16) * 4 + 1.5, atol=0.5)
 
 
 @pytest.mark.parametrize("resize", RESIZES)
-def test_resizing_is_antialiased(resize):
+def test_decode_picture__resizing_is_antialiased(resize):
     board = np.zeros((128, 128, 3), np.uint8)
     board[::2, ::2] = board[1::2, 1::2] = 255
     image, _ = decode_picture(recipe(resize=resize), board, "x")
@@ -112,14 +114,14 @@ def test_resizing_is_antialiased(resize):
     assert inside.max() <= 129
 
 
-def test_area_is_the_mean_of_the_pixels():
+def test_decode_picture__area_is_the_mean_of_the_pixels():
     pixels = np.asarray(NOISE)
     image, _ = decode_picture(recipe(resize="area"), pixels, "x")
     mean = pixels.reshape(16, 2, 16, 2, 3).mean(axis=(1, 3))
     np.testing.assert_allclose(image, mean, atol=1)
 
 
-def test_small_pictures_are_enlarged_and_it_is_said():
+def test_decode_picture__enlarges_small_pictures_and_says_so():
     assert done(np.full((3, 3, 3), 9, np.uint8)) == ([9, 9, 9], ("enlarged to 16 px",))
 
 
@@ -180,14 +182,14 @@ MODES = {
 
 
 @pytest.mark.parametrize("name", MODES)
-def test_every_mode_becomes_rgb_and_what_was_changed_is_said(name):
+def test_decode_picture__turns_every_mode_into_rgb_and_says_what_was_changed(name):
     data, colour, changes = MODES[name]
     assert done(data) == (colour, changes)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_pictures_are_turned_upright(orientation, kind):
+def test_decode_picture__turns_pictures_upright(orientation, kind):
     stored = Image.fromarray(gradient(32, 32)[:, ::-1] * np.array([5, 1, 0], np.uint8))
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -259,7 +261,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_pictures_are_refused_with_name_and_reason(name):
+def test_decode_picture__refuses_bad_pictures_with_name_and_reason(name):
     data, reason = BAD[name]
     assert reason in refused(data)
 
@@ -275,13 +277,13 @@ def test_bad_pictures_are_refused_with_name_and_reason(name):
         (JPEG[:2] + JPEG[-2:], "dir/x.jpg"),
     ],
 )
-def test_where_only_jpeg_is_allowed_it_has_to_be_a_whole_one(data, reason):
+def test_decode_picture__where_only_jpeg_is_allowed_it_has_to_be_a_whole_one(data, reason):
     assert reason in refused(data, "dir/x.jpg", formats=("JPEG",))
 
 
 @pytest.mark.parametrize("header", [png_header, jpeg_header])
 @pytest.mark.parametrize(("width", "height"), [(20_000, 20_000), (65_000, 1_100)])
-def test_huge_pictures_are_refused_before_they_are_decoded(header, width, height):
+def test_decode_picture__refuses_huge_pictures_before_they_are_decoded(header, width, height):
     data = header(width, height)
     tracemalloc.start()
     assert "pixels" in refused(data)
@@ -290,7 +292,7 @@ def test_huge_pictures_are_refused_before_they_are_decoded(header, width, height
     assert peak < 2**20
 
 
-def test_other_frames_than_the_sets_are_refused():
+def test_decode_picture__refuses_other_frames_than_that_of_the_set():
     data = encode(Image.fromarray(gradient(109, 89)))
     done(data, frame=(109, 89), crop="center178")
     assert "x.png is 89 x 109, but the set's first picture is 178 x 218" in refused(
@@ -298,7 +300,7 @@ def test_other_frames_than_the_sets_are_refused():
     )
 
 
-def test_errors_stay_in_their_place():
+def test_decode_pictures__leaves_errors_in_their_place():
     known = DataError("known before")
     pictures = [PNG, known, b"", np.zeros((4, 4, 3), np.uint8)]
     results = decode_pictures(recipe(), pictures, ["a", "b", "c", "d"])
@@ -315,7 +317,7 @@ def test_errors_stay_in_their_place():
     end=st.none() | st.integers(0, 2**12),
     strict=st.booleans(),
 )
-def test_any_bytes_are_a_picture_or_refused(data, edits, end, strict):
+def test_decode_picture__any_bytes_are_a_picture_or_refused(data, edits, end, strict):
     data = bytearray(data)
     for position, new in edits:
         position %= len(data)

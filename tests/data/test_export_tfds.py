@@ -1,3 +1,5 @@
+"""Exporting to TFDS: other programs read it, and nothing is lost or written over."""
+
 import dataclasses
 import json
 import logging
@@ -19,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("no_network")
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize("streamed", [True, False])
 @pytest.mark.parametrize("file_format", tfds_files.FORMATS)
-def test_a_round_trip_changes_nothing(tmp_path, file_format, streamed, known):
+def test_export_tfds__a_round_trip_changes_nothing(tmp_path, file_format, streamed, known):
     source = make_source(streamed=streamed, known=known)
     folder = export_tfds(source, tmp_path, file_format)
     assert folder == tmp_path / "celeb_a/2.1.0"
@@ -34,7 +36,7 @@ def test_a_round_trip_changes_nothing(tmp_path, file_format, streamed, known):
 
 
 @pytest.mark.parametrize("file_format", tfds_files.FORMATS)
-def test_other_programs_read_it(tmp_path, file_format):
+def test_export_tfds__other_programs_read_it(tmp_path, file_format):
     folder = export_tfds(make_source(), tmp_path, file_format)
     builder = tfds.builder_from_directory(folder)
     assert builder.info.full_name == "celeb_a/2.1.0"
@@ -53,7 +55,7 @@ def test_other_programs_read_it(tmp_path, file_format):
     assert set(examples[0]["attributes"]) == set(ATTRIBUTES)
 
 
-def test_records_are_in_the_order_of_the_official_data_set(tmp_path):
+def test_export_tfds__records_are_in_the_order_of_the_official_data_set(tmp_path):
     folder = export_tfds(make_source(), tmp_path)
     back = celeba_tfds.open_source(Data(path=str(folder)))
     hasher = hashing.Hasher("train")
@@ -61,13 +63,13 @@ def test_records_are_in_the_order_of_the_official_data_set(tmp_path):
     assert back.splits["train"]().identity.tolist() == [100 + i for i in rows]
 
 
-def test_two_exports_have_the_same_bytes(tmp_path):
+def test_export_tfds__two_exports_have_the_same_bytes(tmp_path):
     folders = [export_tfds(make_source(), tmp_path / name) for name in ("a", "b")]
     files = [{path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders]
     assert files[0] == files[1]
 
 
-def test_own_pictures_of_any_size_and_format(tmp_path):
+def test_export_tfds__takes_own_pictures_of_any_size_and_format(tmp_path):
     def picture(number):
         return encoded(number, (20 + number, 30), "PNG" if number % 2 else "JPEG")
 
@@ -99,7 +101,7 @@ def test_own_pictures_of_any_size_and_format(tmp_path):
         (lambda data: b"<html>", "not a JPEG"),
     ],
 )
-def test_a_bad_picture_stops_it_or_is_left_out(tmp_path, damage, fragment, caplog):
+def test_export_tfds__a_bad_picture_stops_it_or_is_left_out(tmp_path, damage, fragment, caplog):
     bad = {5: damage(encoded(5))}
     source = make_source(picture=lambda i: bad.get(i) or encoded(i))
     with pytest.raises(DataError, match="000005.jpg") as caught:
@@ -115,7 +117,7 @@ def test_a_bad_picture_stops_it_or_is_left_out(tmp_path, damage, fragment, caplo
     assert sorted(train.identity.tolist()) == [101, 102, 103, 104, 106, 107, 108, 109]
 
 
-def test_what_lacks_pictures_is_refused_unless_they_may_be_left_out(tmp_path):
+def test_export_tfds__refuses_an_export_that_lacks_pictures_unless_they_may_be_left_out(tmp_path):
     source = make_source(picture=lambda i: b"" if i == 5 else encoded(i))
     folder = export_tfds(source, tmp_path, on_bad="skip")
     assert export_tfds(source, tmp_path, on_bad="skip") == folder
@@ -130,7 +132,7 @@ def tmpfs(make_disk):
 
 
 @pytest.mark.parametrize("file_format", tfds_files.FORMATS)
-def test_a_full_disk_is_said_with_the_room_there(tmpfs, file_format):
+def test_export_tfds__a_full_disk_is_said_with_the_room_there(tmpfs, file_format):
     with pytest.raises(DataError, match=r"No space left.*0\.1 MB are free there.*--out=FOLDER"):
         export_tfds(make_source(), tmpfs, file_format)
     assert [path.name for path in tmpfs.rglob("*")] == ["celeb_a"]
@@ -139,7 +141,7 @@ def test_a_full_disk_is_said_with_the_room_there(tmpfs, file_format):
 @pytest.mark.parametrize(
     "error", [OSError("Not enough disk space"), RuntimeError("Failed to finalize")]
 )
-def test_whatever_fails_in_writing_is_an_error_of_ours(tmp_path, error, monkeypatch):
+def test_export_tfds__whatever_fails_in_writing_is_an_error_of_ours(tmp_path, error, monkeypatch):
     def fail(*args, **kwargs):
         raise error
 
@@ -148,7 +150,7 @@ def test_whatever_fails_in_writing_is_an_error_of_ours(tmp_path, error, monkeypa
         export_tfds(make_source(), tmp_path)
 
 
-def test_what_is_there_is_kept(tmp_path, caplog):
+def test_export_tfds__keeps_what_is_there(tmp_path, caplog):
     source = make_source()
     folder = export_tfds(source, tmp_path)
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
@@ -169,14 +171,14 @@ def test_what_is_there_is_kept(tmp_path, caplog):
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-def test_after_a_kill_it_works_and_says_what_was_left(tmp_path, caplog):
+def test_export_tfds__after_a_kill_it_works_and_says_what_was_left(tmp_path, caplog):
     (tmp_path / "celeb_a/incomplete.ABCDEF_2.1.0").mkdir(parents=True)
     export_tfds(make_source(), tmp_path)
     assert "incomplete.ABCDEF_2.1.0" in caplog.text
     assert celeba_tfds.recognise(tmp_path)
 
 
-def test_wrong_settings(tmp_path):
+def test_export_tfds__refuses_wrong_settings(tmp_path):
     with pytest.raises(ConfigError, match=r"'arrayrecord'.*Did you mean 'array_record'"):
         export_tfds(make_source(), tmp_path, "arrayrecord")
     with pytest.raises(ConfigError, match="no picture files"):
@@ -186,6 +188,6 @@ def test_wrong_settings(tmp_path):
         export_tfds(make_source(), tmp_path / "file")
 
 
-def test_it_prints_nothing(tmp_path, capfd):
+def test_export_tfds__prints_nothing(tmp_path, capfd):
     export_tfds(make_source(), tmp_path)
     assert "Downloading" not in "".join(capfd.readouterr())

@@ -1,46 +1,40 @@
+"""Feeds: the order of the examples, the batches on the devices, and the choice of a feed."""
+
 import itertools
+import json
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.small_store import BATCH, NUM, run_feed, write_small_store
 from jax.sharding import Mesh
 
 from gan.data import feed
-from gan.data.batch import Batch
-from gan.data.feed import Resident, Stream, cut_into_calls, open_feed
-from gan.data.store import Meta, Rows, open_store, write_store
+from gan.data.feed import (
+    ResidentFeed,
+    StreamFeed,
+    agree_on_memory,
+    cut_into_calls,
+    free_memory,
+    open_feed,
+)
+from gan.data.store import open_store
 from gan.errors import ConfigError, DataError
 from gan.runtime.parallel import AXIS, Parallel
 
-NUM, SIZE, BATCH = 23, 4, 8
-
-
-def write(path):
-    """A store whose picture i is filled with i and whose attributes are the bits of i."""
-    images = np.broadcast_to(np.arange(NUM, dtype=np.uint8)[:, None, None, None], (NUM, 4, 4, 3))
-    bits = np.arange(NUM, dtype=np.uint8)[:, None] >> np.arange(5, dtype=np.uint8) & 1
-    meta = Meta(
-        source="test",
-        fingerprint="0",
-        version=1,
-        split="train",
-        crop="none",
-        resize="none",
-        attribute_names=tuple("abcde"),
-        image_size=SIZE,
-        num=NUM,
-    )
-    write_store(path, meta, [Rows(images, bits, np.full(NUM, -1, np.int32))])
-    return path
+TESTS = Path(__file__).parents[1]
 
 
 @pytest.fixture
 def store(tmp_path):
-    return open_store(write(tmp_path / "train"))
+    return open_store(write_small_store(tmp_path / "train"))
 
 
 def take(stream, num):
@@ -54,8 +48,13 @@ def same(first, second):
         np.testing.assert_array_equal(one.attributes, other.attributes)
 
 
+def meet(devices, mode):
+    """Parallelism over so many of the devices."""
+    return Parallel(mode, Mesh(np.array(jax.devices()[:devices]), (AXIS,)))
+
+
 @pytest.mark.parametrize(("n", "batch"), [(12, 4), (13, 4), (5, 8), (3, 10), (7, 7), (1, 3)])
-def test_every_epoch_visits_each_example_once(n, batch):
+def test_example_indices__visit_each_example_once_an_epoch(n, batch):
     steps = 5 * n
     seen = np.concatenate([feed.example_indices(0, step, batch, n) for step in range(steps)])
     assert len(seen) == steps * batch
@@ -63,12 +62,7 @@ def test_every_epoch_visits_each_example_once(n, batch):
         np.testing.assert_array_equal(np.sort(seen[epoch * n : (epoch + 1) * n]), np.arange(n))
 
 
-def test_epochs_and_seeds_have_orders_of_their_own():
-    orders = {tuple(feed.epoch_order(seed, epoch, 50)) for seed in range(4) for epoch in range(4)}
-    assert len(orders) == 16
-
-
-def test_indices_do_not_depend_on_what_was_asked_before():
+def test_example_indices__do_not_depend_on_what_was_asked_before():
     steps = np.random.default_rng(0).permutation(40)
     asked = {step: feed.example_indices(3, int(step), 6, 17) for step in steps}
     feed.epoch_order.cache_clear()
@@ -76,19 +70,24 @@ def test_indices_do_not_depend_on_what_was_asked_before():
         np.testing.assert_array_equal(feed.example_indices(3, step, 6, 17), asked[step])
 
 
-def test_the_order_is_the_one_of_all_versions():
+def test_example_indices__are_those_of_all_versions():
     # A change here changes which example comes at which step of every run that is resumed.
     assert feed.epoch_order(0, 0, 8).tolist() == [0, 2, 1, 5, 4, 3, 6, 7]
     assert feed.example_indices(1, 10**9, 4, 1000).tolist() == [691, 88, 274, 286]
 
 
-def test_the_order_is_shared_and_so_cannot_be_changed():
+def test_epoch_order__differs_between_epochs_and_seeds():
+    orders = {tuple(feed.epoch_order(seed, epoch, 50)) for seed in range(4) for epoch in range(4)}
+    assert len(orders) == 16
+
+
+def test_epoch_order__is_shared_and_so_cannot_be_changed():
     with pytest.raises(ValueError, match="read-only"):
         feed.epoch_order(0, 0, 8)[0] = 1
 
 
 @pytest.mark.parametrize("start", [0, 1, 5])
-def test_a_stream_has_the_rows_of_its_steps(store, start):
+def test_stream_batches__have_the_rows_of_their_steps(store, start):
     stream = feed.stream_batches(store, seed=1, batch=6, start=start, rows=slice(0, 6))
     for step, batch in enumerate(take(stream, 8), start):
         rows = feed.example_indices(1, step, 6, NUM)
@@ -97,7 +96,7 @@ def test_a_stream_has_the_rows_of_its_steps(store, start):
         assert batch.image.dtype == batch.attributes.dtype == np.uint8
 
 
-def test_shares_of_the_processes_make_up_the_batch(store):
+def test_stream_batches__shares_of_the_processes_make_up_the_batch(store):
     def share(rows):
         return take(feed.stream_batches(store, seed=2, batch=6, start=3, rows=rows), 5)
 
@@ -109,85 +108,50 @@ def test_shares_of_the_processes_make_up_the_batch(store):
     same(joined, share(slice(0, 6)))
 
 
-def test_a_stream_that_is_left_running_does_not_stop_the_exit(tmp_path):
+def test_stream_batches__left_running_do_not_stop_the_exit(tmp_path):
     script = f"""
 from pathlib import Path
 from gan.data import feed
 from gan.data.store import open_store
-store = open_store(Path({str(write(tmp_path / "train"))!r}))
+store = open_store(Path({str(write_small_store(tmp_path / "train"))!r}))
 stream = feed.stream_batches(store, seed=0, batch=6, start=0, rows=slice(0, 6))
 dropped = feed.stream_batches(store, seed=0, batch=6, start=0, rows=slice(0, 6))
 next(stream), next(dropped)
 del dropped
 """
-    root = Path(feed.__file__).parents[2]
     subprocess.run(
-        [sys.executable, "-c", script], env={"PYTHONPATH": str(root)}, timeout=120, check=True
+        [sys.executable, "-c", script],
+        env={"PYTHONPATH": str(TESTS.parent)},
+        timeout=120,
+        check=True,
     )
-
-
-class Seen(Batch):
-    """A batch in the place of a step's metrics."""
-
-    def reduce(self):
-        return self
-
-
-def show(parallel):
-    """A step that counts, and returns the whole batch that it was given."""
-
-    def step(state, batch):
-        if parallel.axis_name:
-            batch = jax.tree.map(lambda x: jax.lax.all_gather(x, AXIS, tiled=True), batch)
-        return state + 1, Seen(*batch)
-
-    return step
-
-
-def run(source, parallel, start, stop, every=(11,)):
-    """Batches [steps b ...] of all calls, and the steps done after each."""
-    call = source.compile(show(parallel))
-    state = jax.device_put(jnp.int32(start), parallel.replicated)
-    images, labels, done = [], [], []
-    for step, item in source.calls(start, stop, every):
-        state, seen = call(state, item)
-        assert int(state) == step
-        images.append(np.asarray(seen.image).reshape(-1, BATCH, SIZE, SIZE, 3))
-        labels.append(np.asarray(seen.attributes).reshape(-1, BATCH, 5))
-        done.append(step)
-    return Batch(np.concatenate(images), np.concatenate(labels)), done
-
-
-def meet(devices, mode):
-    """Parallelism over so many of the devices."""
-    return Parallel(mode, Mesh(np.array(jax.devices()[:devices]), (AXIS,)))
 
 
 @pytest.mark.parametrize("devices", [1, 2, 4])
 @pytest.mark.parametrize("mode", ["jit", "pmap"])
 @pytest.mark.parametrize("kind", ["stream", "resident", "resident, 4 steps a call", "sharded"])
-def test_all_feeds_bring_the_rows_of_the_step(store, kind, mode, devices):
+def test_feeds__all_bring_the_rows_of_the_step(store, kind, mode, devices):
     if kind == "sharded" and mode == "pmap":
         pytest.skip("pmap has no sharded store")
     parallel = meet(devices, mode)
     options = dict(seed=5, batch=BATCH)
     if kind == "stream":
-        source = Stream(store, parallel, **options)
+        opened = StreamFeed(store, parallel, **options)
     else:
         per_call = 4 if "4" in kind else 1
         sharded = kind == "sharded"
-        source = Resident(store, parallel, **options, per_call=per_call, sharded=sharded)
-    batches, done = run(source, parallel, 3, 17)
+        opened = ResidentFeed(store, parallel, **options, per_call=per_call, sharded=sharded)
+    batches, done = run_feed(opened, parallel, 3, 17)
     rows = np.stack([feed.example_indices(5, step, BATCH, NUM) for step in range(3, 17)])
     np.testing.assert_array_equal(batches.image, store.images[rows])
     np.testing.assert_array_equal(batches.attributes, store.attributes[rows])
     assert done == ([4, 8, 9, 10, 11, 12, 16, 17] if "4" in kind else list(range(4, 18)))
 
 
-def test_a_sharded_store_is_never_gathered_whole(store):
+def test_resident_feed__never_gathers_a_sharded_store_whole(store):
     parallel = meet(4, "jit")
-    source = Resident(store, parallel, seed=0, batch=BATCH, per_call=1, sharded=True)
-    images, _ = source._data
+    opened = ResidentFeed(store, parallel, seed=0, batch=BATCH, per_call=1, sharded=True)
+    images, _ = opened._data
     assert {shard.data.shape for shard in images.addressable_shards} == {(6, 48)}
     call = parallel.compile(
         lambda state, rows, images: (state, images[rows[0]].sum(axis=1)), 1, (images,)
@@ -197,16 +161,21 @@ def test_a_sharded_store_is_never_gathered_whole(store):
     assert "u8[24,48]" not in text  # The padded whole.
 
 
-def test_on_cpu_a_resident_store_is_the_map_itself(store):
-    source = Resident(store, meet(2, "jit"), seed=0, batch=BATCH, per_call=1)
-    for shard in source._data[0].addressable_shards:
+def test_resident_feed__on_cpu_is_the_map_itself(store):
+    opened = ResidentFeed(store, meet(2, "jit"), seed=0, batch=BATCH, per_call=1)
+    for shard in opened._data[0].addressable_shards:
         assert shard.data.unsafe_buffer_pointer() == store.images.ctypes.data
+
+
+def test_resident_feed__no_call_is_longer_than_the_shortest_interval(store):
+    opened = ResidentFeed(store, meet(1, "jit"), seed=0, batch=BATCH, per_call=25)
+    assert [step for step, _ in opened.calls(0, 12, (6, 4))] == [4, 5, 6, 7, 8, 12]
 
 
 @pytest.mark.parametrize(
     ("per_call", "every"), [(1, (3,)), (4, (10, 6)), (25, (100, 7)), (5, (5,))]
 )
-def test_spans_are_whole_and_end_where_something_happens(per_call, every):
+def test_cut_into_calls__leaves_out_no_step_and_no_interval(per_call, every):
     pieces = list(cut_into_calls(0, 211, per_call, every))
     assert [step for piece in pieces for step in range(*piece)] == list(range(211))
     assert {stop - start for start, stop in pieces} <= {1, per_call}
@@ -214,16 +183,10 @@ def test_spans_are_whole_and_end_where_something_happens(per_call, every):
     assert ends >= {step for n in every for step in range(n, 212, n)}
 
 
-def test_spans_of_a_resumed_run_are_those_it_would_have_had():
+def test_cut_into_calls__a_resumed_run_makes_the_calls_it_would_have_made():
     pieces = list(cut_into_calls(0, 200, 8, (30, 50)))
     for start, _ in pieces:
         assert list(cut_into_calls(start, 200, 8, (30, 50))) == [p for p in pieces if p[0] >= start]
-
-
-def test_a_call_is_never_longer_than_the_shortest_interval(store):
-    parallel = meet(1, "jit")
-    source = Resident(store, parallel, seed=0, batch=BATCH, per_call=25)
-    assert [step for step, _ in source.calls(0, 12, (6, 4))] == [4, 5, 6, 7, 8, 12]
 
 
 @pytest.mark.parametrize(
@@ -237,50 +200,73 @@ def test_a_call_is_never_longer_than_the_shortest_interval(store):
         (50, (100, 1000, 500), 50),
     ],
 )
-def test_few_calls_end_early(most, every, steps):
+def test_choose_steps_per_call__lets_few_calls_end_early(most, every, steps):
     assert feed.choose_steps_per_call(most, every) == steps
 
 
 @pytest.mark.parametrize(
     ("mode", "free", "kind", "text"),
     [
-        ("jit", 1e9, Resident, "resident: 0 MB; it may take 40% of the 1,000 MB free"),
-        ("jit", 1300, Resident, "a share on each of 4 devices"),
-        ("pmap", 1300, Stream, "stream"),  # Sharding is for jit alone.
-        ("jit", 700, Stream, "stream"),
+        ("jit", 1e9, ResidentFeed, "resident: 0 MB; it may take 40% of the 1,000 MB free"),
+        ("jit", 1300, ResidentFeed, "a share on each of 4 devices"),
+        ("pmap", 1300, StreamFeed, "stream"),  # Sharding is for jit alone.
+        ("jit", 700, StreamFeed, "stream"),
     ],
 )
-def test_resident_where_it_fits(store, monkeypatch, mode, free, kind, text):
-    monkeypatch.setattr(feed, "free_memory", lambda: int(free))
-    chosen = open_feed("auto", store, Parallel.create(mode), seed=0, batch=BATCH)
+def test_open_feed__is_resident_where_the_store_fits(store, mode, free, kind, text):
+    parallel = Parallel.create(mode)
+    chosen = open_feed("auto", store, parallel, seed=0, batch=BATCH, free=int(free))
     assert type(chosen) is kind
     assert text in chosen.text
     assert chosen.per_call == 1  # This is a CPU.
 
 
-def test_what_is_asked_for_is_done(store, monkeypatch):
-    monkeypatch.setattr(feed, "free_memory", lambda: 1)
+def test_open_feed__does_what_is_asked_for(store):
     parallel, options = meet(2, "jit"), dict(seed=0, batch=BATCH, steps_per_call=3)
     with pytest.raises(ConfigError, match=r"feed='resident': 0 MB do not fit.*feed=stream"):
-        open_feed("resident", store, parallel, **options)
-    monkeypatch.setattr(feed, "free_memory", lambda: 10**9)
-    assert type(open_feed("resident", store, parallel, **options)) is Resident
-    assert open_feed("resident", store, parallel, **options).per_call == 3
-    assert type(open_feed("stream", store, parallel, **options)) is Stream
+        open_feed("resident", store, parallel, **options, free=1)
+    resident = open_feed("resident", store, parallel, **options, free=10**9)
+    assert type(resident) is ResidentFeed
+    assert resident.per_call == 3
+    assert type(open_feed("stream", store, parallel, **options, free=10**9)) is StreamFeed
 
 
-def test_processes_with_other_pictures_are_stopped(store, monkeypatch):
-    less = lambda _, text: [text, text.replace("100", "99")]  # noqa: E731
-    monkeypatch.setattr(feed.cluster, "gather_texts", less)
-    assert feed.agree_on_memory(store, 100) == 99
-    other = lambda _, text: [text, text.replace(store.digest, "0" * 64)]  # noqa: E731
-    monkeypatch.setattr(feed.cluster, "gather_texts", other)
+def test_agree_on_memory__takes_the_least_and_stops_processes_with_other_pictures(store):
+    said = [json.dumps(["ab12", free]) for free in (100, 99, 101)]
+    assert agree_on_memory(store.path, said) == 99
+    said[1] = json.dumps(["cd34", 99])
     with pytest.raises(DataError, match="process 1 has prepared other pictures than process 0"):
-        feed.agree_on_memory(store, 100)
+        agree_on_memory(store.path, said)
 
 
-def test_there_is_memory():
-    assert 2**20 < feed.free_memory() < 2**50
+def device(limit=None, in_use=None):
+    """A device that knows its memory, or one that does not."""
+    stats = {"bytes_limit": limit, "bytes_in_use": in_use} if limit else None
+    return SimpleNamespace(memory_stats=lambda: stats)
+
+
+def test_free_memory__is_that_of_the_fullest_device(tmp_path):
+    (tmp_path / "meminfo").write_text("MemAvailable: 1 kB\n")
+    devices = [device(900, 100), device(900, 850), device(500, 0)]
+    assert free_memory(devices, tmp_path / "meminfo") == 50
+
+
+@pytest.mark.parametrize("devices", [[device()], [device(900, 100), device()]])
+def test_free_memory__of_devices_that_do_not_know_is_the_machines(tmp_path, devices):
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal:       16265456 kB\nMemAvailable:    1234567 kB\n")
+    assert free_memory(devices, meminfo) == 1234567 * 1024
+    half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    assert free_memory(devices, tmp_path / "none") == half
+    meminfo.write_text("MemTotal: 16265456 kB\n")
+    assert free_memory(devices, meminfo) == half
+
+
+@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="only Linux says what is available")
+def test_free_memory__of_this_process_is_what_linux_says():
+    meminfo = Path("/proc/meminfo").read_text()
+    (said,) = [int(line.split()[1]) for line in meminfo.splitlines() if "MemAvailable" in line]
+    assert free_memory() == pytest.approx(said * 1024, rel=0.2)
 
 
 PROCESS = """
@@ -292,32 +278,29 @@ port, process = sys.argv[1], int(sys.argv[2])
 jax.distributed.initialize(f"127.0.0.1:{port}", 2, process)
 from pathlib import Path
 import numpy as np
-sys.path.insert(0, sys.argv[4])
+from helpers.small_store import run_feed
 from gan.data.feed import open_feed
 from gan.data.store import open_store
 from gan.runtime.parallel import Parallel
-from test_feed import run
 parallel = Parallel.create("jit")
 store = open_store(Path(sys.argv[3]) / "train")
 results = {}
 for kind in ("stream", "resident"):
-    source = open_feed(kind, store, parallel, seed=5, batch=8, steps_per_call=3)
-    results[kind] = run(source, parallel, 3, 10)[0].image
+    opened = open_feed(kind, store, parallel, seed=5, batch=8, steps_per_call=3)
+    results[kind] = run_feed(opened, parallel, 3, 10)[0].image
 np.savez(Path(sys.argv[3]) / f"{process}.npz", **results)
 """
 
 
 @pytest.mark.slow
-def test_two_processes_bring_what_one_does(store, tmp_path):
-    import socket
-
+def test_feeds__two_processes_bring_what_one_does(store, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    here = Path(__file__).parent
     command = [sys.executable, "-c", PROCESS, port]
+    paths = os.pathsep.join([str(TESTS.parent), str(TESTS)])
     processes = [
-        subprocess.Popen([*command, str(i), str(tmp_path), str(here)], cwd=here.parents[1])
+        subprocess.Popen([*command, str(i), str(tmp_path)], env=os.environ | {"PYTHONPATH": paths})
         for i in range(2)
     ]
     assert [process.wait(120) for process in processes] == [0, 0]

@@ -1,3 +1,5 @@
+"""Matching labels with pictures, and splitting a data set that has no splits of its own."""
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ from gan.data.source import (
 from gan.errors import DataError
 
 
-def test_what_agrees_is_matched_in_the_labels_order():
+def test_match_names__keeps_the_labels_order():
     names, left_out = match_names("labels", ["b", "a", "c"], "pictures", {"a", "b", "c"}, "error")
     assert names == ["b", "a", "c"]
     assert left_out == []
@@ -27,14 +29,14 @@ def test_what_agrees_is_matched_in_the_labels_order():
         (list("abcdefgh"), [], ["pictures: 8 of the 8", "a, b, c, d, e and 3 more"]),
     ],
 )
-def test_what_does_not_agree_is_named(labelled, there, fragments):
+def test_match_names__names_what_does_not_agree(labelled, there, fragments):
     with pytest.raises(DataError) as caught:
         match_names("labels", labelled, "pictures", there, "error")
     for fragment in fragments:
         assert fragment in str(caught.value)
 
 
-def test_skip_leaves_both_kinds_out_and_says_why():
+def test_match_names__skip_leaves_both_kinds_out_and_says_why():
     names, left_out = match_names("labels", ["c", "b", "a"], "pictures", ["a", "c", "d"], "skip")
     assert names == ["c", "a"]
     assert left_out == [("b", "no picture"), ("d", "no row of labels")]
@@ -46,7 +48,7 @@ def rows_of(keys):
     return splits
 
 
-def test_every_row_is_in_one_split_and_a_key_in_no_two():
+def test_hash_splits__every_row_is_in_one_split_and_a_key_in_no_two():
     keys = [str(i % 300) for i in range(1000)]
     splits = rows_of(keys)
     assert sorted(np.concatenate(list(splits.values()))) == list(range(1000))
@@ -54,14 +56,14 @@ def test_every_row_is_in_one_split_and_a_key_in_no_two():
     assert sum(map(len, people)) == 300
 
 
-def test_shares_are_those_that_are_promised():
+def test_hash_splits__shares_are_those_that_are_promised():
     splits = rows_of([str(i) for i in range(20_000)])
     for name in ("validation", "test"):
         share = len(splits[name]) / 20_000
         assert abs(share - HELD_OUT) < 5 * np.sqrt(HELD_OUT * (1 - HELD_OUT) / 20_000)
 
 
-def test_a_key_stays_in_its_split_when_others_come_and_rows_move():
+def test_hash_splits__a_key_stays_in_its_split_when_others_come_and_rows_move():
     keys = [str(i) for i in range(1000)]
     before = {keys[row]: name for name, rows in rows_of(keys).items() for row in rows}
     more = [str(i) for i in reversed(range(1500))]
@@ -70,7 +72,7 @@ def test_a_key_stays_in_its_split_when_others_come_and_rows_move():
 
 
 @pytest.mark.parametrize("number", [3, 4, 5, 10, 30])
-def test_few_keys_still_fill_each_split(number):
+def test_hash_splits__few_keys_still_fill_each_split(number):
     for start in range(20):
         splits = rows_of([str(start + i) for i in range(number)])
         sizes = [len(rows) for rows in splits.values()]
@@ -80,7 +82,7 @@ def test_few_keys_still_fill_each_split(number):
 
 
 @pytest.mark.parametrize("keys", [[], ["a"], ["a", "b", "a", "b"]])
-def test_too_few_keys_are_refused(keys):
+def test_hash_splits__too_few_keys_are_refused(keys):
     with pytest.raises(DataError, match="cannot be split into train, validation, test"):
         hash_splits(keys)
 

@@ -1,19 +1,21 @@
+"""The store: what is written is read, and damage, kills and full disks are noticed."""
+
 import csv
 import errno
 import fcntl
 import json
+import re
 import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from gan.data import store as store_module
-from gan.data.store import InputReport, Meta, Rows, open_store, wait_for_lock, write_store
+from gan.data.store import BLOCK, InputReport, Meta, Rows, open_store, wait_for_lock, write_store
 from gan.errors import ConfigError, DataError
 
 NUM, SIZE = 7, 4
@@ -54,7 +56,7 @@ def save(array):
     return lambda path: np.save(path, array, allow_pickle=True)
 
 
-def test_what_was_written_is_read(tmp_path):
+def test_open_store__reads_what_was_written(tmp_path):
     store = open_store(write(tmp_path / "train"), verify=True)
     np.testing.assert_array_equal(store.images, IMAGES)
     np.testing.assert_array_equal(store.attributes, ATTRIBUTES)
@@ -64,7 +66,7 @@ def test_what_was_written_is_read(tmp_path):
     assert sorted(path.name for path in tmp_path.rglob("*")) == sorted([*ALL_FILES, "train"])
 
 
-def test_pictures_are_mapped_and_cannot_be_changed(tmp_path):
+def test_open_store__maps_pictures_that_cannot_be_changed(tmp_path):
     store = open_store(write(tmp_path / "train"))
     assert isinstance(store.images, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
@@ -72,13 +74,13 @@ def test_pictures_are_mapped_and_cannot_be_changed(tmp_path):
 
 
 @pytest.mark.parametrize("error", [RuntimeError("decode"), KeyboardInterrupt(), OSError(5, "I/O")])
-def test_failed_write_leaves_nothing(tmp_path, error):
+def test_write_store__leaves_nothing_where_it_fails(tmp_path, error):
     with pytest.raises(type(error)):
         write(tmp_path / "train", fails_after_one_batch(error))
     assert not list(tmp_path.iterdir())
 
 
-def test_killed_write_is_not_visible_and_the_next_cleans_up(tmp_path):
+def test_write_store__a_killed_one_is_not_visible_and_the_next_cleans_up(tmp_path):
     script = f"""
 import os, signal
 from pathlib import Path
@@ -104,7 +106,7 @@ write_store(Path("train"), {META}, rows())
 
 
 @pytest.mark.parametrize("file", ALL_FILES)
-def test_a_flipped_bit_anywhere_is_found(tmp_path, file):
+def test_open_store__finds_a_flipped_bit_anywhere(tmp_path, file):
     path = write(tmp_path / "train") / file
     whole = path.read_bytes()
     for position in range(len(whole)):
@@ -119,7 +121,7 @@ def test_a_flipped_bit_anywhere_is_found(tmp_path, file):
 
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("size", [0, 10, -1])
-def test_a_cut_file_is_found_without_verifying(tmp_path, file, size):
+def test_open_store__finds_a_cut_file_without_verifying(tmp_path, file, size):
     path = write(tmp_path / "train") / file
     path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(DataError, match=f"{file}.*Delete the folder"):
@@ -139,14 +141,14 @@ def test_a_cut_file_is_found_without_verifying(tmp_path, file, size):
         ("meta.json", lambda path: path.write_text(json.dumps({"format": 0}))),
     ],
 )
-def test_what_does_not_fit_is_named(tmp_path, file, damage):
+def test_open_store__names_what_does_not_fit(tmp_path, file, damage):
     path = write(tmp_path / "train") / file
     damage(path)
     with pytest.raises(DataError, match=f"{file}.*Delete the folder"):
         open_store(path.parent)
 
 
-def test_a_missing_folder_is_a_data_error(tmp_path):
+def test_open_store__a_missing_folder_is_a_data_error(tmp_path):
     with pytest.raises(DataError, match=r"meta.json"):
         open_store(tmp_path / "nowhere")
 
@@ -159,18 +161,18 @@ def test_a_missing_folder_is_a_data_error(tmp_path):
         (IMAGES[:, :2], r"\[7, 2, 4, 3\]"),
     ],
 )
-def test_wrong_pictures_are_refused(tmp_path, images, message):
+def test_write_store__refuses_wrong_pictures(tmp_path, images, message):
     with pytest.raises(DataError, match=message):
         write(tmp_path / "train", [Rows(images, ATTRIBUTES, IDENTITY)])
     assert not list(tmp_path.iterdir())
 
 
-def test_more_pictures_than_said_are_refused(tmp_path):
+def test_write_store__refuses_more_pictures_than_said(tmp_path):
     with pytest.raises(DataError, match="14 pictures, 14 rows for 7"):
         write(tmp_path / "train", [rows(0, NUM), rows(0, NUM)])
 
 
-def test_what_was_left_out_and_done_is_noted(tmp_path):
+def test_write_store__notes_what_was_left_out_and_changed(tmp_path):
     report = InputReport(skipped=[("a,b.jpg", 'not "a" picture')])
 
     def batches():
@@ -189,16 +191,16 @@ def test_what_was_left_out_and_done_is_noted(tmp_path):
     assert table[1:] == [["a,b.jpg", 'not "a" picture'], ["\u00e4.jpg", "cut"]]
 
 
-def test_nothing_left_is_refused(tmp_path):
+def test_write_store__refuses_to_write_no_pictures(tmp_path):
     with pytest.raises(
         DataError, match=r"'train' of source 'test' has no pictures; 1 were skipped"
     ):
         write(tmp_path / "train", iter([]), report=InputReport(skipped=[("a", "b")]))
 
 
-@pytest.mark.parametrize("sizes", [(5, 5, 5), (1, 7, 7), (4, 4), (3,), (13,)])
-def test_each_block_has_its_checksum(tmp_path, monkeypatch, sizes):
-    monkeypatch.setattr(store_module, "BLOCK", 4)
+@pytest.mark.parametrize("quarters", [(5, 5, 5), (1, 7, 7), (4, 4), (3,), (13,)])
+def test_damaged_blocks__each_block_has_its_checksum(tmp_path, quarters):
+    sizes = [BLOCK // 4 * quarter for quarter in quarters]
     num = sum(sizes)
     images = RNG.integers(0, 256, (num, SIZE, SIZE, 3), dtype=np.uint8)
     meta = Meta(**META.__dict__ | {"num": num})
@@ -210,24 +212,26 @@ def test_each_block_has_its_checksum(tmp_path, monkeypatch, sizes):
     data = bytearray((tmp_path / "train" / "images.npy").read_bytes())
     data[-1] ^= 1
     (tmp_path / "train" / "images.npy").write_bytes(data)
-    first = (num - 1) // 4 * 4
+    first = (num - 1) // BLOCK * BLOCK
     with pytest.raises(DataError, match=f"images.npy: pictures {first} to {num - 1} do not match"):
         open_store(tmp_path / "train", verify=True)
     open_store(tmp_path / "train")
 
 
-def test_full_disk_says_how_much_is_needed(tmp_path, monkeypatch):
+def test_write_store__a_full_disk_says_how_much_is_needed(tmp_path):
     full = OSError(errno.ENOSPC, "No space left on device")
     with pytest.raises(DataError, match=r"needs .* MB, and .* MB are free"):
         write(tmp_path / "train", fails_after_one_batch(full))
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1_000_000))
-    large = Meta(**META.__dict__ | {"num": 100_000})
-    with pytest.raises(DataError, match=r"needs 5.6 MB, and 1.0 MB are free.*cache_dir"):
+    large = Meta(**META.__dict__ | {"num": 10**15})  # More than any disk has.
+    said = r"needs 55,000,000,000\.1 MB, and ([\d,.]+) MB are free.*cache_dir"
+    with pytest.raises(DataError, match=said) as caught:
         write(tmp_path / "train", meta=large)
+    free = float(re.search(said, str(caught.value))[1].replace(",", ""))
+    assert free == pytest.approx(shutil.disk_usage(tmp_path).free / 1e6, rel=0.05)
     assert not list(tmp_path.iterdir())
 
 
-def test_lock_lets_one_in_at_a_time(tmp_path):
+def test_wait_for_lock__lets_one_in_at_a_time(tmp_path):
     script = """
 import sys
 from pathlib import Path
@@ -252,7 +256,7 @@ with wait_for_lock(Path("set")):
         pass
 
 
-def test_unwritable_cache_is_a_config_error(tmp_path):
+def test_wait_for_lock__an_unwritable_cache_is_a_config_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"cache_dir"), wait_for_lock(tmp_path / "file" / "set"):
         pass

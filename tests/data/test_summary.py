@@ -1,3 +1,5 @@
+"""What is shown of a data set before it is trained on: shares, remarks and a sheet of faces."""
+
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +36,7 @@ def line(text, name):
     return next(row for row in text.splitlines() if row.startswith(name))
 
 
-def test_shares_stand_beside_each_other():
+def test_shares_table__has_a_column_for_each_split():
     train = store(
         np.arange(200)[:, None] % 4 == 0, ["Hat"], identity=np.arange(200, dtype=np.int32) // 2
     )
@@ -45,7 +47,7 @@ def test_shares_stand_beside_each_other():
     assert line(text, "Hat").split() == ["Hat", "25.00", "%", "100.00", "%"]
 
 
-def test_what_looks_wrong_is_said():
+def test_attribute_remark__says_what_looks_wrong():
     columns = np.zeros((400, 4), np.uint8)
     columns[:3, 1] = columns[3:, 2] = columns[:200, 3] = 1
     text = summary.shares_table({"train": store(columns, ["none", "few", "most", "half"])})
@@ -56,7 +58,7 @@ def test_what_looks_wrong_is_said():
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_labels_that_are_turned_round_are_seen(turned):
+def test_attribute_remark__sees_labels_that_are_turned_round(turned):
     generator = np.random.default_rng(0)
     labels = generator.random((2000, 40)) < np.array(summary.CELEBA) / 100
     text = summary.shares_table({"train": store(labels ^ turned, ATTRIBUTES)})
@@ -69,26 +71,26 @@ def test_labels_that_are_turned_round_are_seen(turned):
     assert "turned round?" not in other
 
 
-def test_no_attributes_are_no_table():
+def test_shares_table__without_attributes_is_one_line():
     text = summary.shares_table({"train": store(np.zeros((5, 0)), [])})
     assert text.endswith("No attributes: training is unconditional.")
 
 
-@pytest.mark.parametrize("size", [8, 64, 256])
-def test_each_row_shows_those_that_have_it(size):
+@pytest.mark.parametrize(("size", "shown"), [(8, 64), (32, 64), (48, 96), (64, 64), (256, 96)])
+def test_contact_sheet__each_row_shows_those_that_have_the_attribute(size, shown):
     num = 40
     images = np.empty((num, size, size, 3), np.uint8)
     images[:] = np.arange(num, dtype=np.uint8)[:, None, None, None]
     labels = np.stack([np.arange(num) >= 30, np.arange(num) == 7, np.zeros(num)], axis=1)
     sheet = summary.contact_sheet(store(labels, ["late", "seventh", "nobody"], images))
     side = sheet.shape[0] // 3
-    assert side == min(max(size, 48), 96)
+    assert side == shown
     faces = sheet[side // 2 :: side, -8 * side + side // 2 :: side, 0]
     np.testing.assert_array_equal(faces[0], np.linspace(30, 39, 8).astype(int))
     assert faces[1].tolist() == [7] + [255] * 7
     assert faces[2].tolist() == [255] * 8
 
 
-def test_without_attributes_the_sheet_shows_some():
+def test_contact_sheet__without_attributes_shows_some():
     images = np.full((3, 64, 64, 3), 9, np.uint8)
     assert (summary.contact_sheet(store(np.zeros((3, 0)), [], images)) == 9).any()

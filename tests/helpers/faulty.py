@@ -9,7 +9,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from gan import main
-from gan.data.feed import Resident
+from gan.data.feed import ResidentFeed
 from gan.errors import DataError
 from gan.runtime import cluster
 from gan.training import job
@@ -50,15 +50,15 @@ def while_preparing(harm: Callable[[], None], process: int) -> None:
 
 def after(harm: Callable[[], None], process: int, step: int) -> None:
     """In one process, instead of reading the next batch."""
-    calls = Resident.calls
+    calls = ResidentFeed.calls
 
-    def faulty(self: Resident, *arguments: Any) -> Iterator[tuple[int, Any]]:
+    def faulty(self: ResidentFeed, *arguments: Any) -> Iterator[tuple[int, Any]]:
         for done, batch in calls(self, *arguments):
             yield done, batch
             if done == step and cluster.process_index() == process:
                 harm()
 
-    Resident.calls = faulty
+    ResidentFeed.calls = faulty
 
 
 def elsewhere(process: int) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gan.data.faces import dataset
-from gan.data.faces.dataset import ATTRIBUTES
+from gan.data.faces.traits import ATTRIBUTES
 from gan.metrics import rendered
 from gan.metrics.rendered import PLAIN, contradictions, draw_labels, score_compositions, score_joint
 

@@ -1,8 +1,8 @@
-"""Drawn faces: a data set without a download, labelled like CelebA but without an error.
+"""Rendered faces: a data set without a download, labelled like CelebA, and without errors.
 
-Face `index` of the data set `seed` is a pure function of both, so any number can be had, at any
-size, in any order. Attributes and identities are the same on every device; ages, angles and tones
-may differ between devices in the last bit, and a few pixels by a level or two.
+Face `index` of the data set `seed` is a pure function of both, so faces can be drawn in any number,
+size and order. Attributes and identities are the same on every device. Between devices, ages,
+angles and tones may differ in the last bit, and a few pixels by a level or two.
 """
 
 import functools
@@ -17,53 +17,25 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from gan.config import Data
 from gan.data.faces.render import render
-from gan.data.faces.sampling import (
-    ATTRIBUTES,
-    DRAWN,
-    IMAGES_PER_IDENTITY,
-    UNDRAWN,
-    YOUNG_BELOW,
-    Traits,
-    sample_traits,
-    valid,
-)
+from gan.data.faces.traits import ATTRIBUTES, IMAGES_PER_IDENTITY, Traits, sample_traits
 from gan.data.source import Source, Split
 
-__all__ = [
-    "ATTRIBUTES",
-    "DRAWN",
-    "IMAGES_PER_IDENTITY",
-    "UNDRAWN",
-    "VERSION",
-    "YOUNG_BELOW",
-    "Face",
-    "FaceLabels",
-    "Traits",
-    "describe_faces",
-    "draw_faces",
-    "render",
-    "sample_traits",
-    "split_indices",
-    "traits",
-    "valid",
-]
-
-VERSION: int = 1  # Raised whenever a label or a pixel changes.
-SEED = 0  # Of the set to train with: one for all runs, whatever their own seed.
+VERSION: int = 1  # To be raised whenever a label or a pixel changes.
+SEED = 0  # Seed of the data set that runs train on, whatever their own seed.
 
 
 class FaceLabels(NamedTuple):
-    """What is known about a face, or with a leading axis about several."""
+    """The labels of a face, or with a leading axis of several."""
 
     attributes: UInt8[Array, "*n 40"]  # 0 | 1, in the order of ATTRIBUTES.
-    identity: Int[Array, "*n"]  # Who it is: 0, 1, ...
+    identity: Int[Array, "*n"]  # Number of the person: 0, 1, ...
     age: Float[Array, "*n"]  # Years, 18..80; Young is below YOUNG_BELOW.
-    yaw: Float[Array, "*n"]  # Radians, -0.6..0.6; positive looks to the picture's right.
-    tone: Float[Array, "*n"]  # Of the skin: 0 light, 1 dark.
+    yaw: Float[Array, "*n"]  # Radians, -0.6..0.6; positive: the face looks to the picture's right.
+    tone: Float[Array, "*n"]  # Tone of the skin: 0 light, 1 dark.
 
 
 class Face(NamedTuple):
-    """A picture and its labels, or with a leading axis several."""
+    """A picture and its `FaceLabels`, or with a leading axis several."""
 
     image: UInt8[Array, "*n h w 3"]  # RGB, 0..255.
     attributes: UInt8[Array, "*n 40"]
@@ -73,29 +45,32 @@ class Face(NamedTuple):
     tone: Float[Array, "*n"]
 
 
-def traits(seed: int | Int[Array, ""], index: Int[Array, " n"]) -> Traits:
-    """All that determines the pictures, with leading axis n; for `render` under `jax.vmap`."""
+def face_traits(seed: int | Int[Array, ""], index: Int[Array, " n"]) -> Traits:
+    """Samples the traits of the faces `index` [n], to be rendered under `jax.vmap`."""
     key = jax.random.key(seed, impl="threefry2x32")
     return jax.vmap(partial(sample_traits, key))(index)
 
 
 @jax.jit
 def describe_faces(seed: int | Int[Array, ""], index: Int[Array, " n"]) -> FaceLabels:
-    """The labels of the faces `index` [n], without drawing them."""
-    t = traits(seed, index)
+    """Returns the labels of the faces `index` [n] without drawing them."""
+    t = face_traits(seed, index)
     return FaceLabels(t.attributes, t.identity, t.age, t.yaw, t.tone)
 
 
 @partial(jax.jit, static_argnames="image_size")
 def draw_faces(seed: int | Int[Array, ""], index: Int[Array, " n"], image_size: int) -> Face:
-    """The faces `index` [n], `image_size` pixels square; compiled once for each n and size."""
-    t = traits(seed, index)
+    """Draws the faces `index` [n], `image_size` pixels square; each n and size compiles once."""
+    t = face_traits(seed, index)
     image = jax.vmap(partial(render, image_size=image_size))(t)
     return Face(image, t.attributes, t.identity, t.age, t.yaw, t.tone)
 
 
 def split_indices(num_train: int) -> dict[str, range]:
-    """The indices of "train", "validation" and "test"; no identity is in two of them."""
+    """Indices of the faces of each split; no person is in two of them.
+
+    Validation and test have a sixteenth of `num_train` each, and at least 256 faces.
+    """
     held_out = max(256, num_train // 16)
     splits, start = {}, 0
     for name, size in (("train", num_train), ("validation", held_out), ("test", held_out)):
@@ -105,10 +80,10 @@ def split_indices(num_train: int) -> dict[str, range]:
 
 
 def open_source(config: Data) -> Source:
-    """`config.num_faces` drawn faces to train with, and those of other people to hold out."""
+    """Opens a set of `config.num_faces` faces to train on; other people are held out."""
     parts = split_indices(config.num_faces)
 
-    @functools.cache  # All at once, so that it compiles once.
+    @functools.cache  # For all splits at once, which compiles once.
     def labels() -> FaceLabels:
         return describe_faces(SEED, jnp.arange(max(part.stop for part in parts.values())))
 

@@ -1,7 +1,7 @@
-"""The head of a drawn face: its shape and shading, and eyes, nose and mouth.
+"""Paints the bare head of a rendered face: shape, shading, eyes, nose and mouth.
 
-Coordinates are the head's: x right, y down, half the picture's width is 1 (on an average face);
-the eyes lie on y = 0, the mouth near 0.4, the chin near 0.7.
+Coordinates are the head's: x to the right, y down; on an average face, half the picture's width is
+1. The eyes lie at y = 0, the mouth near 0.4, the chin near 0.7.
 """
 
 from typing import NamedTuple
@@ -21,37 +21,37 @@ from gan.data.faces.canvas import (
     band,
     blend,
     colour,
-    cover,
+    coverage,
     disc,
     ellipse,
     fill,
     glow,
+    limit_to_rows,
     mix,
     paint,
     ramp,
-    rows,
     stroke,
     wave,
 )
-from gan.data.faces.sampling import ATTRIBUTES, YOUNG_BELOW, Traits
+from gan.data.faces.traits import ATTRIBUTES, YOUNG_BELOW, Traits
 
 
-class Model(NamedTuple):
-    """The traits, and what several features derive from them."""
+class FaceModel(NamedTuple):
+    """The traits of a face, and the measures that several features derive from them."""
 
     t: Traits
-    has: dict[str, Float[Array, ""]]  # Attributes, 0 or 1.
+    has: dict[str, Float[Array, ""]]  # 0 or 1 for each attribute.
     skin: Colour
     hair: Colour
-    width: Number  # Half of the head's.
-    chin: Number  # Its y.
-    squeeze: Number  # Horizontal scale of what lies on the turned face.
+    width: Number  # Half the width of the head.
+    chin: Number  # The y of the chin.
+    squeeze: Number  # Horizontal scale of everything on the turned face.
     turn: Number  # Sine of the yaw.
     nod: Number  # Sine of the pitch.
 
 
-def model(t: Traits) -> Model:
-    """Colours and measures of a face."""
+def measure_face(t: Traits) -> FaceModel:
+    """Returns the colours and measures of a face."""
     has = dict(zip(ATTRIBUTES, t.attributes.astype(jnp.float32), strict=True))
     old = 1.0 - has["Young"]
     light, medium, deep = (
@@ -75,7 +75,7 @@ def model(t: Traits) -> Model:
         hair = mix(hair, natural, has[name])
     width = 0.445 + 0.02 * t.shape[0] + 0.05 * has["Chubby"] + 0.015 * has["Male"]
     chin = 0.66 + 0.02 * t.shape[1] + 0.015 * has["Male"]
-    return Model(
+    return FaceModel(
         t=t,
         has=has,
         skin=skin,
@@ -88,21 +88,25 @@ def model(t: Traits) -> Model:
     )
 
 
-def place(m: Model, u: Number, v: Number, depth: float) -> Point:
-    """Where a point of the turned face appears; depth: how far it lies before the head's axis."""
+def project(m: FaceModel, u: Number, v: Number, depth: float) -> Point:
+    """Returns where a point of the turned face appears.
+
+    `u` and `v` are its x and y on a face seen from the front, `depth` is its distance before the
+    axis of the head.
+    """
     return u * m.squeeze + depth * m.turn, v + depth * m.nod
 
 
-def near(m: Model, side: float) -> Number:
-    """Horizontal scale of an eye: the one that turns away gets narrower."""
+def eye_scale(m: FaceModel, side: float) -> Number:
+    """Horizontal scale of the eye at `side` (-1 or 1): the one that turns away is narrower."""
     return m.squeeze - 0.33 * side * m.turn
 
 
 # The head.
 
 
-def outline(c: Canvas, m: Model) -> Plane:
-    """The shape of the head: the skull and the jaw, smoothly joined."""
+def head_outline(c: Canvas, m: FaceModel) -> Plane:
+    """Distance to the head: skull and jaw, smoothly joined."""
     has = m.has
     jaw = 0.315 + 0.02 * m.t.shape[2] + 0.045 * has["Male"] + 0.07 * has["Chubby"]
     skull = ellipse(c, (0.0, -0.10), m.width, 0.60)
@@ -111,8 +115,8 @@ def outline(c: Canvas, m: Model) -> Plane:
     return jnp.minimum(skull, jaw) - seam * seam / 0.64
 
 
-def normal(c: Canvas, m: Model) -> tuple[Plane, Plane, Plane]:
-    """Where the skin faces, (right, down, to the camera): an ellipsoid with bumps and hollows."""
+def skin_normal(c: Canvas, m: FaceModel) -> tuple[Plane, Plane, Plane]:
+    """Unit normal (right, down, to the camera) of the skin: an ellipsoid with bumps and hollows."""
     has = m.has
     u, v = c.x / (1.08 * m.width), (c.y + 0.02) / 0.78
     depth = jnp.sqrt(jnp.maximum(1.0 - u * u - v * v, 0.06))
@@ -121,19 +125,19 @@ def normal(c: Canvas, m: Model) -> tuple[Plane, Plane, Plane]:
     wing = 0.075 + 0.04 * has["Big_Nose"] - 0.02 * has["Pointy_Nose"]
     cheek = 0.04 + 0.10 * has["High_Cheekbones"] + 0.03 * has["Smiling"]
     lift = 0.04 * has["High_Cheekbones"] + 0.03 * has["Smiling"]
-    bumps = [  # Centre, half axes, height.
-        (place(m, 0.0, 0.05, 0.36), 0.095, 0.28, 0.075),  # Bridge of the nose.
-        (place(m, 0.0, tip - 0.01, 0.42), 1.35 * wing, 0.11, 0.09),  # Its tip.
-        (place(m, 0.0, m.chin - 0.09, 0.32), 0.17, 0.13, 0.05),  # Chin.
-        (place(m, 0.0, 0.42, 0.38), 0.28, 0.18, 0.04),  # Mouth.
+    bumps = [  # (centre, half axis, half axis, height)
+        (project(m, 0.0, 0.05, 0.36), 0.095, 0.28, 0.075),  # Bridge of the nose.
+        (project(m, 0.0, tip - 0.01, 0.42), 1.35 * wing, 0.11, 0.09),  # Its tip.
+        (project(m, 0.0, m.chin - 0.09, 0.32), 0.17, 0.13, 0.05),  # Chin.
+        (project(m, 0.0, 0.42, 0.38), 0.28, 0.18, 0.04),  # Mouth.
     ]
     for side in (-1.0, 1.0):
         bumps += [
-            (place(m, side * 0.19, -0.01, 0.34), 0.19, 0.13, -0.05),  # Socket of the eye.
-            (place(m, side * 0.20, -0.15, 0.36), 0.22, 0.09, 0.025),  # Brow.
-            (place(m, side * 0.25, 0.21 - lift, 0.26), 0.21, 0.18, cheek),
-            (place(m, side * 0.26, 0.42, 0.22), 0.21, 0.24, 0.10 * has["Chubby"]),
-            (place(m, side * (wing + 0.005), tip + 0.02, 0.38), 0.055, 0.06, 0.035),  # Nostril.
+            (project(m, side * 0.19, -0.01, 0.34), 0.19, 0.13, -0.05),  # Socket of the eye.
+            (project(m, side * 0.20, -0.15, 0.36), 0.22, 0.09, 0.025),  # Brow.
+            (project(m, side * 0.25, 0.21 - lift, 0.26), 0.21, 0.18, cheek),
+            (project(m, side * 0.26, 0.42, 0.22), 0.21, 0.24, 0.10 * has["Chubby"]),
+            (project(m, side * (wing + 0.005), tip + 0.02, 0.38), 0.055, 0.06, 0.035),  # Nostril.
         ]
     for centre, rx, ry, height in bumps:  # Each is height * (1 - q)^3 where q < 1.
         u, v = (c.x - centre[0]) / rx, (c.y - centre[1]) / ry
@@ -143,44 +147,43 @@ def normal(c: Canvas, m: Model) -> tuple[Plane, Plane, Plane]:
     return across * length, down * length, length
 
 
-def head(c: Canvas, m: Model) -> Canvas:
-    """The bare head: shaded skin, cheeks and, with age, wrinkles."""
+def paint_head(c: Canvas, m: FaceModel) -> Canvas:
+    """Paints the bare head: shaded skin, cheeks and, with age, wrinkles."""
     right, above = m.t.light
-    across, down, front = normal(c, m)
+    across, down, front = skin_normal(c, m)
     diffuse = (across * right - down * above + front) * jax.lax.rsqrt(right**2 + above**2 + 1.0)
     diffuse = jnp.clip(diffuse, 0.0, 1.0)
     gloss = (0.05 + 0.14 * m.has["Bald"] * ramp(c.y, -0.25, -0.5)) * diffuse**16
     shadow = m.skin * colour(0.66, 0.52, 0.48)
     face = c._replace(rgb=blend(shadow, 1.06 * m.skin, diffuse) + gloss[None])
     for side in (-1.0, 1.0):
-        cheek = glow(c, place(m, side * 0.25, 0.22, 0.27), 0.17, 0.14)
+        cheek = glow(c, project(m, side * 0.25, 0.22, 0.27), 0.17, 0.14)
         face = paint(face, cheek * (0.10 + 0.60 * m.has["Rosy_Cheeks"]), colour(0.90, 0.32, 0.33))
-    return paint(c, cover(c, outline(c, m)), wrinkles(face, m).rgb)
+    return paint(c, coverage(c, head_outline(c, m)), paint_wrinkles(face, m).rgb)
 
 
-def wrinkles(c: Canvas, m: Model) -> Canvas:
-    """Lines from the nose to the mouth, beside the eyes and on the forehead."""
+def paint_wrinkles(c: Canvas, m: FaceModel) -> Canvas:
+    """Paints lines from the nose to the mouth, beside the eyes and on the forehead."""
     decades = jnp.clip((m.t.age - YOUNG_BELOW) / 35.0, 0.0, 1.0)
     old = (1.0 - m.has["Young"]) * mix(0.62, 1.0, decades)
-    x0, y0 = place(m, 0.0, -0.30, 0.36)
+    x0, y0 = project(m, 0.0, -0.30, 0.36)
     u, v = (c.x - x0) / 0.24, (c.y - y0) / 0.12
     forehead = jnp.maximum(wave((c.y - y0 - 0.02 * u * u) / 0.085), 0.0)
     lines = 0.5 * forehead * jnp.maximum(1.0 - u * u, 0.0) * jnp.maximum(1.0 - v * v, 0.0)
     for side in (-1.0, 1.0):
-        fold = stroke(
-            c, place(m, side * 0.12, 0.22, 0.36), place(m, side * 0.22, 0.40, 0.32), 0.004
-        )
-        lines = jnp.maximum(lines, cover(c, fold, 0.05))
+        start, stop = project(m, side * 0.12, 0.22, 0.36), project(m, side * 0.22, 0.40, 0.32)
+        fold = stroke(c, start, stop, 0.004)
+        lines = jnp.maximum(lines, coverage(c, fold, 0.05))
         for slope in (-0.035, 0.035):
-            start = place(m, side * 0.325, 0.01 + 0.6 * slope, 0.26)
-            stop = place(m, side * 0.395, 0.01 + 1.8 * slope, 0.22)
-            lines = jnp.maximum(lines, 0.8 * cover(c, stroke(c, start, stop, 0.003), 0.02))
+            start = project(m, side * 0.325, 0.01 + 0.6 * slope, 0.26)
+            stop = project(m, side * 0.395, 0.01 + 1.8 * slope, 0.22)
+            lines = jnp.maximum(lines, 0.8 * coverage(c, stroke(c, start, stop, 0.003), 0.02))
     return paint(c, 0.65 * old * lines, m.skin * colour(0.45, 0.34, 0.32))
 
 
-@rows(0.3, 0.8)
-def ears(c: Canvas, m: Model) -> Canvas:
-    """The ears; the far one hides behind a turned head."""
+@limit_to_rows(0.3, 0.8)
+def paint_ears(c: Canvas, m: FaceModel) -> Canvas:
+    """Paints the ears; the far one hides behind a turned head."""
     for side in (-1.0, 1.0):
         x = side * (m.width - 0.005 - 0.18 * jnp.maximum(side * m.t.yaw, 0.0))
         ear = ellipse(c, (x, 0.07), 0.07, 0.13)
@@ -192,19 +195,19 @@ def ears(c: Canvas, m: Model) -> Canvas:
 # Eyes.
 
 
-@rows(0.22, 0.65)
-def eyes(c: Canvas, m: Model) -> Canvas:
-    """Both eyes and brows."""
+@limit_to_rows(0.22, 0.65)
+def paint_eyes(c: Canvas, m: FaceModel) -> Canvas:
+    """Paints both eyes and eyebrows."""
     for side in (-1.0, 1.0):
-        c = eyebrow(eye(c, m, side), m, side)
+        c = paint_eyebrow(paint_eye(c, m, side), m, side)
     return c
 
 
-def eye(c: Canvas, m: Model, side: float) -> Canvas:
-    """An eye between two parabolas, with lid, lashes and what lies below."""
+def paint_eye(c: Canvas, m: FaceModel, side: float) -> Canvas:
+    """Paints an eye between two parabolas, with its lid, lashes and bag."""
     t, has = m.t, m.has
-    x0, y0 = place(m, side * (0.19 + 0.012 * t.eyes[0]), 0.0, 0.34)
-    half = (0.105 + 0.006 * t.eyes[1]) * near(m, side)
+    x0, y0 = project(m, side * (0.19 + 0.012 * t.eyes[0]), 0.0, 0.34)
+    half = (0.105 + 0.006 * t.eyes[1]) * eye_scale(m, side)
     x = (c.x - x0) / half
     y = c.y - y0 + (0.012 + 0.01 * t.eyes[2]) * side * x
     height = 0.057 + 0.006 * t.eyes[1]
@@ -221,7 +224,7 @@ def eye(c: Canvas, m: Model, side: float) -> Canvas:
     crease = jnp.maximum(jnp.abs(y - top + 0.030) - 0.004, ends)
     c = fill(c, crease, m.skin * 0.35, 0.35, soft=0.012)
 
-    ball = cover(c, band(y, top, bottom))
+    ball = coverage(c, band(y, top, bottom))
     c = paint(c, ball, WHITE, 0.97 - 0.25 * jnp.clip((top + 0.03 - y) * 20.0, 0.0, 1.0))
     x1, y1 = x0 + 0.022 * t.gaze, y0 - 0.004
     c = fill(c, disc(c, (x1, y1), 0.051), t.iris * 0.45, ball)
@@ -237,13 +240,13 @@ def eye(c: Canvas, m: Model, side: float) -> Canvas:
     return fill(c, disc(c, (x1 - 0.016 + 0.004 * side, y1 - 0.018), 0.011), WHITE)
 
 
-def eyebrow(c: Canvas, m: Model, side: float) -> Canvas:
-    """A brow along a parabola."""
+def paint_eyebrow(c: Canvas, m: FaceModel, side: float) -> Canvas:
+    """Paints an eyebrow along a parabola."""
     has = m.has
     arched, bushy = has["Arched_Eyebrows"], has["Bushy_Eyebrows"]
-    x0, y0 = place(m, side * 0.20, -0.145 - 0.012 * arched, 0.34)
-    half = 0.135 * near(m, side)
-    x = side * (c.x - x0) / half  # From the nose, -1, to the temple, 1.
+    x0, y0 = project(m, side * 0.20, -0.145 - 0.012 * arched, 0.34)
+    half = 0.135 * eye_scale(m, side)
+    x = side * (c.x - x0) / half  # -1 at the nose, 1 at the temple.
     middle = y0 - (0.012 + 0.055 * arched) * (1.0 - 0.6 * (x - 0.3) ** 2)
     thick = (0.011 + 0.006 * has["Male"] + 0.022 * bushy) * (1.0 - 0.25 * x * x - 0.25 * x)
     brow = jnp.maximum(jnp.abs(c.y - middle) - thick, (jnp.abs(x) - 1.0) * half)
@@ -254,11 +257,11 @@ def eyebrow(c: Canvas, m: Model, side: float) -> Canvas:
 # Nose and mouth.
 
 
-@rows(0.46, 0.85)
-def nose(c: Canvas, m: Model) -> Canvas:
-    """Nostrils, wings and the shadow below; the rest of the nose is in `normal`."""
+@limit_to_rows(0.46, 0.85)
+def paint_nose(c: Canvas, m: FaceModel) -> Canvas:
+    """Paints nostrils, wings and the shadow below; `skin_normal` shades the rest of the nose."""
     big, pointy = m.has["Big_Nose"], m.has["Pointy_Nose"]
-    x0, y0 = place(m, 0.0, 0.225 + 0.02 * m.t.features[0] + 0.05 * pointy, 0.42)
+    x0, y0 = project(m, 0.0, 0.225 + 0.02 * m.t.features[0] + 0.05 * pointy, 0.42)
     half = 0.062 + 0.038 * big - 0.022 * pointy
     dark = m.skin * colour(0.45, 0.30, 0.28)
     u = (c.x - x0) / (1.5 * half)
@@ -274,14 +277,14 @@ def nose(c: Canvas, m: Model) -> Canvas:
     return paint(c, 0.35 * glow(c, (x0, y0 - 0.015), 0.035, 0.045), WHITE)
 
 
-def mouth_centre(m: Model) -> Point:
-    """Where the lips meet."""
-    return place(m, 0.0, 0.405 + 0.012 * m.t.features[2], 0.38)
+def mouth_centre(m: FaceModel) -> Point:
+    """Returns the point where the lips meet."""
+    return project(m, 0.0, 0.405 + 0.012 * m.t.features[2], 0.38)
 
 
-@rows(0.52, 0.97)
-def mouth(c: Canvas, m: Model) -> Canvas:
-    """Lips between two parabolas that a smile bends, and between open lips teeth."""
+@limit_to_rows(0.52, 0.97)
+def paint_mouth(c: Canvas, m: FaceModel) -> Canvas:
+    """Paints lips between two parabolas that a smile bends, and teeth between open lips."""
     t, has = m.t, m.has
     smile, gap = has["Smiling"], has["Mouth_Slightly_Open"]
     x0, y0 = mouth_centre(m)

@@ -1,7 +1,7 @@
-"""Draws a face: all that surrounds the bare head, the order of the layers, and the camera.
+"""Renders a face: paints everything around the bare head, in layers, and sets the camera.
 
-Every feature takes a canvas and the model of the face and returns the canvas painted over.
-Coordinates are those of `faces_head`.
+Each feature takes a canvas and the model of the face, and returns the painted canvas. Coordinates
+are those of `head`.
 """
 
 import jax.numpy as jnp
@@ -17,39 +17,39 @@ from gan.data.faces.canvas import (
     blend,
     blur,
     colour,
-    cover,
+    coverage,
     detail,
     ellipse,
     fill,
     glow,
+    limit_to_rows,
     mix,
     paint,
     ramp,
     rectangle,
-    rows,
     stroke,
     wave,
 )
 from gan.data.faces.head import (
-    Model,
-    ears,
-    eyes,
-    head,
-    model,
-    mouth,
+    FaceModel,
+    eye_scale,
+    head_outline,
+    measure_face,
     mouth_centre,
-    near,
-    nose,
-    outline,
-    place,
+    paint_ears,
+    paint_eyes,
+    paint_head,
+    paint_mouth,
+    paint_nose,
+    project,
 )
-from gan.data.faces.sampling import Traits
+from gan.data.faces.traits import Traits
 
 # Background and body.
 
 
-def backdrop(c: Canvas, m: Model) -> Canvas:
-    """A soft gradient with two lights out of focus."""
+def paint_backdrop(c: Canvas, m: FaceModel) -> Canvas:
+    """Paints a soft gradient with two lights out of focus."""
     muted = mix(m.t.backdrop, jnp.mean(m.t.backdrop, axis=1, keepdims=True), 0.45)
     above, below = 0.22 + 0.58 * muted
     share = jnp.clip(0.5 + 0.5 * c.y, 0.0, 1.0)
@@ -59,9 +59,9 @@ def backdrop(c: Canvas, m: Model) -> Canvas:
     return c
 
 
-@rows(0.62, 1.0)
-def body(c: Canvas, m: Model) -> Canvas:
-    """Neck, shoulders and clothes; with a necktie, a suit."""
+@limit_to_rows(0.62, 1.0)
+def paint_body(c: Canvas, m: FaceModel) -> Canvas:
+    """Paints neck, shoulders and clothes; a suit if there is a necktie."""
     t, male, suit = m.t, m.has["Male"], m.has["Wearing_Necktie"]
     side = jnp.abs(c.x)
     bright, dark = m.skin * colour(0.90, 0.82, 0.80), m.skin * colour(0.52, 0.40, 0.38)
@@ -69,7 +69,7 @@ def body(c: Canvas, m: Model) -> Canvas:
     skin = blend(bright, dark, shadow)
     neck = 0.215 + 0.05 * male + 0.05 * m.has["Chubby"] + 0.25 * jnp.maximum(c.y - 0.78, 0.0)
     shoulders = ellipse(c, (0.0, 1.42), 0.98, 0.56 + 0.03 * male)
-    c = paint(c, cover(c, jnp.minimum(side - neck, shoulders)), skin)
+    c = paint(c, coverage(c, jnp.minimum(side - neck, shoulders)), skin)
 
     opening = ellipse(c, (0.0, 0.80), 0.33 - 0.06 * male, 0.15 + 0.12 * t.cloth[0])
     dress = jnp.maximum(shoulders, -opening * (1.0 - suit) - suit)
@@ -90,9 +90,9 @@ def body(c: Canvas, m: Model) -> Canvas:
     return fill(c, knot, silk * 0.85, suit)
 
 
-@rows(0.62, 1.0)
-def double_chin(c: Canvas, m: Model) -> Canvas:
-    """A fold of the neck below the jaw, to be drawn before the head."""
+@limit_to_rows(0.62, 1.0)
+def paint_double_chin(c: Canvas, m: FaceModel) -> Canvas:
+    """Paints a fold of the neck below the jaw; the head is painted over it."""
     fold = ellipse(c, (0.08 * m.turn, m.chin - 0.12), 0.34, 0.225)
     light = 0.62 + 0.30 * ramp(c.y, m.chin, m.chin + 0.08) - 0.45 * ramp(fold, -0.035, 0.0)
     return fill(c, fold, m.skin * colour(1.0, 0.86, 0.82), m.has["Double_Chin"], light=light)
@@ -101,18 +101,18 @@ def double_chin(c: Canvas, m: Model) -> Canvas:
 # Hair and beard.
 
 
-def sway(c: Canvas, m: Model) -> Plane:
-    """The waves that run down the hair."""
+def hair_sway(c: Canvas, m: FaceModel) -> Plane:
+    """Wave in -1..1 that runs down the hair."""
     return wave(2.9 * c.y + 0.35 * c.x + m.t.hair_style[2])
 
 
-def hair_colour(c: Canvas, m: Model, shadow: Plane | Number) -> Float[Array, "3 h w"]:
-    """Strands in arcs over the head that fall straight below; bright ones shine."""
+def hair_colour(c: Canvas, m: FaceModel, shadow: Plane | Number) -> Float[Array, "3 h w"]:
+    """Colours of the strands: they arch over the head, fall straight below, and shine if bright."""
     has = m.has
     part = 0.16 * (m.t.hair_style[1] - 0.5)
     rise = 0.7 * jnp.minimum(c.y + 0.12, 0.0)
     across = jnp.sqrt((c.x - part) ** 2 + rise * rise + 1e-6)
-    bend = sway(c, m) + 0.5 * wave(1.7 * c.y + 2.0 * across)
+    bend = hair_sway(c, m) + 0.5 * wave(1.7 * c.y + 2.0 * across)
     across = across + (0.008 + 0.020 * has["Wavy_Hair"]) * (1.0 - 0.8 * has["Straight_Hair"]) * bend
     light = 0.95 - shadow - 0.35 * (c.x / (1.3 * m.width)) ** 2
     for frequency, weight in ((4.7, 0.09), (9.4, 0.08), (19.0, 0.09), (37.0, 0.07)):
@@ -124,34 +124,36 @@ def hair_colour(c: Canvas, m: Model, shadow: Plane | Number) -> Float[Array, "3 
     return jnp.clip(m.hair[:, None, None] * light[None] + shine[None], 0.0, 1.0)
 
 
-def locks(c: Canvas, m: Model) -> Plane:
-    """How far the edge of the hair stands out."""
+def hair_edge(c: Canvas, m: FaceModel) -> Plane:
+    """Distance by which the edge of the hair stands out."""
     wavy = m.has["Wavy_Hair"]
     depth = 0.008 + 0.03 * wavy - 0.006 * m.has["Straight_Hair"]
-    return depth * sway(c, m) * ramp(c.y, -0.75, -0.35) + 0.035 * wavy
+    return depth * hair_sway(c, m) * ramp(c.y, -0.75, -0.35) + 0.035 * wavy
 
 
-def hair_end(m: Model) -> Number:
-    """The y where long hair, that of women, ends: between chin and shoulders, or lower."""
+def hair_end(m: FaceModel) -> Number:
+    """The y, 0.48..1.23, at which long hair ends; that of men is short."""
     return 0.48 + 0.75 * m.t.hair_style[0]
 
 
-def hair_behind(c: Canvas, m: Model) -> Canvas:
-    """The hair behind neck and shoulders."""
-    side, out = jnp.abs(c.x), locks(c, m)
+def paint_hair_behind(c: Canvas, m: FaceModel) -> Canvas:
+    """Paints the hair behind neck and shoulders."""
+    side, out = jnp.abs(c.x), hair_edge(c, m)
     cap = ellipse(c, (0.0, -0.12), m.width * 1.13, 0.66) - out
     fall = side - m.width * (1.10 + 0.06 * ramp(c.y, 0.0, 0.7)) - out
     end = hair_end(m) - 1.2 * jnp.maximum(side - 0.3, 0.0) ** 2
     curtain = jnp.maximum(fall, band(c.y, -0.12, end))
     shape = jnp.minimum(cap, mix(curtain, 1.0, m.has["Male"]))
-    return paint(c, cover(c, shape, 0.012) * (1.0 - m.has["Bald"]), 0.62 * hair_colour(c, m, 0.0))
+    return paint(
+        c, coverage(c, shape, 0.012) * (1.0 - m.has["Bald"]), 0.62 * hair_colour(c, m, 0.0)
+    )
 
 
-def hair_front(c: Canvas, m: Model) -> Canvas:
-    """The hair on the head and beside the face; the hairline leaves an opening for the face."""
+def paint_hair_front(c: Canvas, m: FaceModel) -> Canvas:
+    """Paints the hair on the head and beside the face; the hairline leaves the face open."""
     t, male, bangs, receding = m.t, m.has["Male"], m.has["Bangs"], m.has["Receding_Hairline"]
     haired = 1.0 - m.has["Bald"]
-    out = locks(c, m)
+    out = hair_edge(c, m)
     cap = ellipse(c, (0.0, -0.12), m.width * 1.10, 0.655) - out
     cap = jnp.maximum(cap, c.y - mix(0.25, -0.02, male))
     lock = band(jnp.abs(c.x), 0.90 * m.width, 1.12 * m.width + out)
@@ -168,25 +170,25 @@ def hair_front(c: Canvas, m: Model) -> Canvas:
     line = mix(line, -0.60 + 0.09 * jnp.maximum(1.0 - (u / 0.2) ** 2, -0.6), receding)
     face = jnp.maximum(face, line - c.y)
 
-    cast = cover(c, jnp.maximum(shape, -face - 0.035), 0.05) * cover(c, outline(c, m))
+    cast = coverage(c, jnp.maximum(shape, -face - 0.035), 0.05) * coverage(c, head_outline(c, m))
     c = paint(c, 0.30 * haired * cast, m.skin * colour(0.35, 0.24, 0.22))
     strands = hair_colour(c, m, 0.25 * jnp.clip(1.0 + face / 0.10, 0.0, 1.0))
-    return paint(c, haired * cover(c, jnp.maximum(shape, -face), 0.012), strands)
+    return paint(c, haired * coverage(c, jnp.maximum(shape, -face), 0.012), strands)
 
 
-@rows(0.36, 0.97)
-def beard(c: Canvas, m: Model) -> Canvas:
-    """Stubble, sideburns, goatee and moustache."""
+@limit_to_rows(0.36, 0.97)
+def paint_beard(c: Canvas, m: FaceModel) -> Canvas:
+    """Paints stubble, sideburns, goatee and moustache."""
     has, smile, gap = m.has, m.has["Smiling"], m.has["Mouth_Slightly_Open"]
     x0, y0 = mouth_centre(m)
     tint = mix(m.hair * 0.62, BLACK, 0.25 + 0.35 * has["Bald"])
     side, u = jnp.abs(c.x - x0), (c.x - x0) / 0.20
-    jaw = cover(c, outline(c, m))
+    jaw = coverage(c, head_outline(c, m))
 
     lips = ellipse(c, (x0, y0 + 0.02), 0.15 + 0.06 * smile, 0.065 + 0.03 * gap)
     area = ramp(c.y, 0.33 - 0.35 * side, 0.45 - 0.35 * side)
-    area = jnp.maximum(area, cover(c, ellipse(c, (x0, y0 - 0.085), 0.17, 0.05), 0.04))
-    area = area * jaw * (1.0 - cover(c, lips, 0.02))
+    area = jnp.maximum(area, coverage(c, ellipse(c, (x0, y0 - 0.085), 0.17, 0.05), 0.04))
+    area = area * jaw * (1.0 - coverage(c, lips, 0.02))
     c = paint(c, 0.55 * has["5_o_Clock_Shadow"] * area, mix(tint, m.skin * 0.4, 0.35))
 
     edge = 0.80 * m.width - 0.30 * jnp.maximum(c.y - 0.2, 0.0) - jnp.abs(c.x)
@@ -205,12 +207,12 @@ def beard(c: Canvas, m: Model) -> Canvas:
     return fill(c, hairs, tint, 0.96 * has["Mustache"], soft=0.012, light=light)
 
 
-# What is worn.
+# Things that are worn.
 
 
-@rows(0.0, 0.5)
-def hat(c: Canvas, m: Model) -> Canvas:
-    """A cap, or with a brim a hat, down to the forehead."""
+@limit_to_rows(0.0, 0.5)
+def paint_hat(c: Canvas, m: FaceModel) -> Canvas:
+    """Paints a cap, or a hat with a brim, down to the forehead."""
     t, worn = m.t, m.has["Wearing_Hat"]
     brimmed = ramp(t.brim, 0.35, 0.5)
     felt = 0.12 + 0.7 * mix(t.accent, jnp.mean(t.accent), 0.25)
@@ -223,25 +225,25 @@ def hat(c: Canvas, m: Model) -> Canvas:
     c = fill(c, crown, felt, worn, light=light)
     ribbon = jnp.maximum(crown, low - 0.13 - c.y)
     c = fill(c, ribbon, felt * mix(0.8, 0.45, brimmed), worn)
-    cast = cover(c, ellipse(c, (0.0, -0.27), half * 0.8, 0.075), 0.05)
-    c = fill(c, outline(c, m), m.skin * 0.25, 0.4 * worn * cast)
+    cast = coverage(c, ellipse(c, (0.0, -0.27), half * 0.8, 0.075), 0.05)
+    c = fill(c, head_outline(c, m), m.skin * 0.25, 0.4 * worn * cast)
     c = fill(c, ellipse(c, (0.0, -0.335), half, 0.075), felt * 0.6, worn)
     return fill(c, ellipse(c, (0.0, -0.35), half * 0.99, 0.062), felt, worn, light=0.9 * light)
 
 
-@rows(0.22, 0.65)
-def glasses(c: Canvas, m: Model) -> Canvas:
-    """Glasses, some with dark lenses."""
+@limit_to_rows(0.22, 0.65)
+def paint_glasses(c: Canvas, m: FaceModel) -> Canvas:
+    """Paints glasses, some with dark lenses."""
     t, worn = m.t, m.has["Eyeglasses"]
     shade, roundness, darkness = t.frame
     frame = mix(colour(0.04, 0.04, 0.05), colour(0.36, 0.12, 0.05), shade * shade)
     lens = jnp.where(darkness > 0.5, colour(0.05, 0.05, 0.07), colour(0.85, 0.92, 1.0))
     bridge = []
     for side in (-1.0, 1.0):
-        x0, y0 = place(m, side * 0.20, 0.015, 0.37)
-        half = 0.155 * near(m, side)
+        x0, y0 = project(m, side * 0.20, 0.015, 0.37)
+        half = 0.155 * eye_scale(m, side)
         rim = rectangle(c, (x0, y0), half, 0.105 + 0.02 * roundness, 0.05 + 0.055 * roundness)
-        inside = worn * cover(c, rim)
+        inside = worn * coverage(c, rim)
         c = paint(c, darkness * inside, lens)
         glare = jnp.abs(c.x - x0 + 0.7 * (c.y - y0) + 0.05) - 0.022
         c = fill(c, glare, WHITE, 0.22 * inside, soft=0.02)
@@ -251,9 +253,9 @@ def glasses(c: Canvas, m: Model) -> Canvas:
     return fill(c, stroke(c, *bridge, 0.018), frame, worn)
 
 
-@rows(0.5, 1.0)
-def jewellery(c: Canvas, m: Model) -> Canvas:
-    """Earrings and a necklace, gold or silver."""
+@limit_to_rows(0.5, 1.0)
+def paint_jewellery(c: Canvas, m: FaceModel) -> Canvas:
+    """Paints earrings and a necklace, gold or silver."""
     earrings, necklace = m.has["Wearing_Earrings"], m.has["Wearing_Necklace"]
     metal = mix(colour(0.98, 0.80, 0.25), colour(0.88, 0.92, 0.98), m.t.jewel)
     for side in (-1.0, 1.0):
@@ -273,27 +275,27 @@ def jewellery(c: Canvas, m: Model) -> Canvas:
 
 # The picture.
 
-FEATURES = (
-    backdrop,
-    hair_behind,
-    body,
-    double_chin,
-    ears,
-    head,
-    nose,
-    mouth,
-    eyes,
-    beard,
-    hair_front,
-    hat,
-    glasses,
-    jewellery,
+FEATURES = (  # From the back to the front.
+    paint_backdrop,
+    paint_hair_behind,
+    paint_body,
+    paint_double_chin,
+    paint_ears,
+    paint_head,
+    paint_nose,
+    paint_mouth,
+    paint_eyes,
+    paint_beard,
+    paint_hair_front,
+    paint_hat,
+    paint_glasses,
+    paint_jewellery,
 )
 
 
 def render(traits: Traits, image_size: int) -> UInt8[Array, "h w 3"]:
-    """The picture of a face, `image_size` (32..256) pixels square, RGB in 0..255."""
-    m = model(traits)
+    """Renders the picture of a face: `image_size` (32..256) pixels square, RGB in 0..255."""
+    m = measure_face(traits)
     axis = (jnp.arange(image_size) + 0.5) * (2.0 / image_size) - 1.0
     across, down = jnp.meshgrid(axis - traits.shift[0], axis + 0.05 - traits.shift[1])
     cos, sin = jnp.cos(traits.roll) / traits.scale, jnp.sin(traits.roll) / traits.scale

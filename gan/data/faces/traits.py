@@ -1,7 +1,7 @@
-"""Who is in a drawn picture: the attributes, the rules that tie them, and the sampler.
+"""Samples the traits of a rendered face: its attributes, which obey rules, and everything else.
 
 Attributes come from integer comparisons on threefry bits, so they are the same on every device.
-The probabilities are those of CelebA, up to a few percent, with its strongest dependences.
+Their probabilities are those of CelebA up to a few percent, with its strongest dependences.
 """
 
 from typing import NamedTuple
@@ -13,17 +13,18 @@ from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
 from gan.data.readers.celeba_labels import ATTRIBUTES
 
-UNDRAWN: tuple[str, ...] = ("Attractive",)  # In the beholder's eye: constant 0.
+UNDRAWN: tuple[str, ...] = ("Attractive",)  # Always 0: nothing in a picture would show it.
 DRAWN: tuple[str, ...] = tuple(name for name in ATTRIBUTES if name not in UNDRAWN)
 
-IMAGES_PER_IDENTITY = 20  # As in CelebA, on average.
+IMAGES_PER_IDENTITY = 20  # The average of CelebA.
 YOUNG_BELOW = 45.0  # Years of age.
 
-HAIR_COLOURS = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair")  # None of them: red, dyed.
+# Hair of none of these colours is red or dyed.
+HAIR_COLOURS = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair")
 HAIR = (*HAIR_COLOURS, "Straight_Hair", "Wavy_Hair")
 BEARDS = ("5_o_Clock_Shadow", "Goatee", "Mustache", "Sideburns")
 
-# Whoever has all on the left has none on the right.
+# Who has everything on the left has nothing on the right.
 EXCLUDES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("Black_Hair",), ("Blond_Hair", "Brown_Hair", "Gray_Hair")),
     (("Blond_Hair",), ("Brown_Hair", "Gray_Hair")),
@@ -33,15 +34,15 @@ EXCLUDES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("Bald",), (*HAIR, "Bangs", "Receding_Hairline", "Sideburns", "Wearing_Hat")),
     (("Bangs",), ("Receding_Hairline",)),
     (("Wearing_Hat",), ("Bangs", "Receding_Hairline")),
-    (("Wearing_Hat", "Male"), HAIR),  # A hat hides short hair; long hair shows below it.
-    (("No_Beard",), BEARDS),  # So stubble, the five o'clock shadow, counts as a beard.
+    (("Wearing_Hat", "Male"), HAIR),  # A hat hides short hair only.
+    (("No_Beard",), BEARDS),  # So stubble counts as a beard.
     (("Arched_Eyebrows",), ("Bushy_Eyebrows",)),
     (("Big_Nose",), ("Pointy_Nose",)),
     (("Chubby",), ("Oval_Face",)),
     (("Wearing_Necktie",), ("Wearing_Necklace",)),
     ((), UNDRAWN),
 )
-# Whoever has the left has at least one on the right.
+# Who has the left has at least one on the right.
 REQUIRES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Bald", ("Male",)),
     *((beard, ("Male",)) for beard in BEARDS),
@@ -50,8 +51,8 @@ REQUIRES: tuple[tuple[str, tuple[str, ...]], ...] = (
 COMPLETE: tuple[tuple[str, ...], ...] = (("No_Beard", *BEARDS),)
 
 
-def valid(attributes: UInt8[np.ndarray, "n 40"]) -> Bool[np.ndarray, " n"]:
-    """Which rows contradict none of the rules EXCLUDES, REQUIRES and COMPLETE."""
+def consistent_rows(attributes: UInt8[np.ndarray, "n 40"]) -> Bool[np.ndarray, " n"]:
+    """Whether each row obeys all rules: EXCLUDES, REQUIRES and COMPLETE."""
     has = dict(zip(ATTRIBUTES, attributes.astype(bool).T, strict=True))
     good = np.ones(len(attributes), bool)
     for causes, banned in EXCLUDES:
@@ -65,40 +66,43 @@ def valid(attributes: UInt8[np.ndarray, "n 40"]) -> Bool[np.ndarray, " n"]:
 
 
 class Traits(NamedTuple):
-    """All that the picture of a face depends on. Lengths: half the picture's width is 1."""
+    """Everything that determines the picture of a face.
 
-    attributes: UInt8[Array, "40"]
-    identity: Int[Array, ""]
-    # Of the identity.
-    tone: Float[Array, ""]  # Of the skin: 0 light, 1 dark.
+    In lengths, half the picture's width is 1. Colours are RGB in 0..1.
+    """
+
+    attributes: UInt8[Array, "40"]  # 0 | 1, in the order of ATTRIBUTES.
+    identity: Int[Array, ""]  # Number of the person: 0, 1, ...
+    # The same in all pictures of a person:
+    tone: Float[Array, ""]  # Tone of the skin: 0 light, 1 dark.
     age: Float[Array, ""]  # Years, 18..80.
     shape: Float[Array, "3"]  # Width and length of the head, width of the jaw: -1..1.
     eyes: Float[Array, "3"]  # Distance, size, tilt: -1..1.
-    iris: Float[Array, "3"]  # RGB in 0..1, as all colours.
+    iris: Float[Array, "3"]  # Colour of the iris.
     features: Float[Array, "3"]  # Length of the nose, width and height of the mouth: -1..1.
-    hair_tint: Float[Array, "2"]  # Brightness and, for other colours, hue: 0..1.
-    # Of the picture.
+    hair_tint: Float[Array, "2"]  # Brightness, and hue of red or dyed hair: 0..1.
+    # Different in each picture:
     yaw: Float[Array, ""]  # Radians; positive: the face looks to the picture's right.
     pitch: Float[Array, ""]  # Radians; positive: down.
     roll: Float[Array, ""]  # Radians; positive: clockwise.
-    shift: Float[Array, "2"]  # Right and down.
+    shift: Float[Array, "2"]  # To the right and down.
     scale: Float[Array, ""]  # 1 is the average size.
-    gaze: Float[Array, ""]  # -1..1, to the picture's right.
-    light: Float[Array, "2"]  # From the right and from above, relative to the front.
-    warmth: Float[Array, ""]  # Of the light: -1 blue, 1 yellow.
+    gaze: Float[Array, ""]  # -1..1; positive: to the picture's right.
+    light: Float[Array, "2"]  # Strength from the right and from above, relative to the front.
+    warmth: Float[Array, ""]  # Colour of the light: -1 blue, 1 yellow.
     hair_style: Float[Array, "4"]  # Length, parting and two phases of the strands: 0..1.
-    makeup: Float[Array, "3"]  # Mixtures: two of the eye shadow, one of the lipstick; 0..1.
+    makeup: Float[Array, "3"]  # Shares that mix two eye shadows and a lipstick: 0..1.
     backdrop: Float[Array, "2 3"]  # Colours above and below.
     blobs: Float[Array, "2 2"]  # Centres of two soft lights behind the face.
-    cloth: Float[Array, "3"]
-    accent: Float[Array, "3"]  # Of hat and necktie.
+    cloth: Float[Array, "3"]  # Colour of the clothes.
+    accent: Float[Array, "3"]  # Colour of hat and necktie.
     jewel: Float[Array, ""]  # 0 gold, 1 silver.
-    frame: Float[Array, "3"]  # Of the glasses: shade, roundness, 0..1; darkness of the lens.
-    brim: Float[Array, ""]  # Of the hat: 0 none, 1 wide.
+    frame: Float[Array, "3"]  # Shade, roundness, darkness of the lenses of glasses: 0..1.
+    brim: Float[Array, ""]  # Width of the brim of a hat: 0 none, 1 wide.
 
 
 class Dice:
-    """Independent draws from one key."""
+    """Independent draws from one key, at most `draws` of them."""
 
     def __init__(self, key: Key[Array, ""], draws: int) -> None:
         words = jax.random.bits(key, (draws,), jnp.uint32)
@@ -113,7 +117,7 @@ class Dice:
         return self.rolls[next(self.draws)]
 
     def flip(self, per_mille: int | Int[Array, ""]) -> Bool[Array, ""]:
-        """True in so many cases of a thousand."""
+        """True in `per_mille` of a thousand cases."""
         return self.roll() < per_mille
 
     def uniform(self, low: float = 0.0, high: float = 1.0) -> Float[Array, ""]:
@@ -121,16 +125,16 @@ class Dice:
         return low + (high - low) * self.fractions[next(self.draws)]
 
     def uniforms(self, count: int, low: float = 0.0, high: float = 1.0) -> Float[Array, " count"]:
-        """So many numbers in [low, high)."""
+        """`count` numbers in [low, high)."""
         return jnp.stack([self.uniform(low, high) for _ in range(count)])
 
     def bell(self, deviation: float) -> Float[Array, ""]:
-        """Nearly normal around 0, within 3.5 deviations: the sum of four bytes."""
+        """A nearly normal number around 0, within 3.5 deviations: the sum of four bytes."""
         return (self.sums[next(self.draws)] - 510.0) * (deviation / 147.8)
 
 
 def sample_traits(key: Key[Array, ""], index: Int[Array, ""]) -> Traits:
-    """The face number `index` (0, 1, ...) of the data set whose root is `key`."""
+    """Samples the traits of face `index` (0, 1, ...) in the data set with the root `key`."""
     identity = index // IMAGES_PER_IDENTITY
     person = Dice(jax.random.fold_in(jax.random.fold_in(key, 0), identity), 40)
     moment = Dice(jax.random.fold_in(jax.random.fold_in(key, 1), index), 80)
