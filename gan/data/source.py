@@ -108,9 +108,9 @@ def hash_splits(keys: Sequence[str]) -> dict[str, np.ndarray]:
 def share_splits(
     load_all: Callable[[], Mapping[str, Split]],
 ) -> dict[str, Callable[[], Split]]:
-    """Returns `Source.splits` for a function that reads all splits at once.
+    """Returns `Source.splits` for a function that loads all splits at once.
 
-    It is called when the first of them is asked for, and only then.
+    It is called once, when the first split is loaded.
     """
     load_once = functools.cache(load_all)
     return {name: lambda name=name: load_once()[name] for name in SPLITS}
@@ -119,7 +119,7 @@ def share_splits(
 def narrow_identity(
     people: Int64[np.ndarray, "n"], key: str, names: Sequence[str]
 ) -> Int32[np.ndarray, "n"]:
-    """Returns identities as int32. DataError names `key` and row of one too large."""
+    """Converts identities to int32. Raises DataError, with `key` and row, for one too large."""
     largest = np.iinfo(np.int32).max
     for row in np.flatnonzero((people > largest) | (people < -largest)).tolist():
         raise DataError(f"{names[row]}: {key!r} is {people[row]}, too large.")

@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 
 from gan.data.readers.celeba_labels import ATTRIBUTES
 from gan.data.store import Store
-from gan.runtime.pictures import enlarge, make_grid, resize_picture, write_png
+from gan.runtime.pictures import enlarge_pictures, make_grid, resize_picture, write_png
 
 FACES = 8  # Pictures for each attribute on the contact sheet.
 LARGEST = 96  # Pixels: larger pictures are reduced to this on the contact sheet.
@@ -85,7 +85,7 @@ def contact_sheet(store: Store) -> UInt8[np.ndarray, "height width 3"]:
 def resize_for_sheet(image: UInt8[np.ndarray, "s s 3"]) -> UInt8[np.ndarray, "t t 3"]:
     """Returns a picture at the size of the contact sheet, enlarged or reduced."""
     image = np.asarray(image)
-    return resize_picture(image, LARGEST) if len(image) > LARGEST else enlarge(image)
+    return resize_picture(image, LARGEST) if len(image) > LARGEST else enlarge_pictures(image)
 
 
 def write_contact_sheet(path: Path, store: Store) -> None:

@@ -41,7 +41,7 @@ def make_grid(
     return np.asarray(canvas)
 
 
-def enlarge(
+def enlarge_pictures(
     images: UInt8[np.ndarray, "*n h w 3"], at_least: int = LEGIBLE
 ) -> UInt8[np.ndarray, "*n H W 3"]:
     """Repeats each pixel a whole number of times, so that both sides have `at_least` pixels.

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from gan.model.step import to_float
-from gan.runtime.pictures import enlarge, make_grid, resize_picture, to_uint8, write_png
+from gan.runtime.pictures import enlarge_pictures, make_grid, resize_picture, to_uint8, write_png
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 255, (5, 12, 10, 3), dtype=np.uint8)  # No pure white: that is padding.
@@ -94,11 +94,11 @@ def test_an_interrupted_write_leaves_the_old_picture(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("shape", "times"), [((8, 8), 8), ((32, 32), 2), ((33, 40), 2), ((64, 64), 1), ((100, 70), 1)]
 )
-def test_enlarge__repeats_pixels_until_both_sides_have_64(shape, times):
+def test_enlarge_pictures__repeats_pixels_until_both_sides_have_64(shape, times):
     images = RNG.integers(0, 256, (2, *shape, 3), dtype=np.uint8)
-    enlarged = enlarge(images)
+    enlarged = enlarge_pictures(images)
     assert min(enlarged.shape[1:3]) >= 64
     for i in range(times):
         for j in range(times):
             np.testing.assert_array_equal(enlarged[:, i::times, j::times], images)
-    np.testing.assert_array_equal(enlarge(images[0]), enlarged[0])
+    np.testing.assert_array_equal(enlarge_pictures(images[0]), enlarged[0])
