@@ -1,1 +1,1 @@
-"""The game, as pure functions of arrays."""
+"""Networks, losses and the training step, as pure functions of arrays."""

@@ -7,7 +7,7 @@ centre, and all of them become one warp. To add one that changes colours, write 
 in `Augment` of `gan/config.py`; 0 turns it off. The batch axis exists only in `vmap`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +47,7 @@ def translate(key: Key[Array, ""], largest: float, side: int) -> Matrix:
 
 
 def warp(image: Image, matrix: Matrix) -> Image:
-    """The image seen through `matrix`: bilinear, mirrored beyond its border."""
+    """Samples the image at positions mapped by `matrix`: bilinear, mirrored at the border."""
     height, width, _ = image.shape
     centre = jnp.array([height - 1, width - 1]) / 2
     rows, columns = jnp.mgrid[:height, :width]
@@ -87,26 +87,33 @@ def compose(config: Augment) -> Augmentation | None:
     alike with a probability below 1, it does not leak into what is generated (Karras et al. 2020,
     arXiv 2006.06676, section 2.2). None if there is nothing to do.
     """
-    amounts = {name: getattr(config, name) for name in (*WARPS, *COLOURS)}
-    active = [name for name, amount in amounts.items() if amount]
-    if not active or not (config.probability or config.probability_end):
+    warps, colours = (
+        {name: amount for name in table if (amount := getattr(config, name))}
+        for table in (WARPS, COLOURS)
+    )
+    if not (warps or colours) or not (config.probability or config.probability_end):
         return None
 
     def augment(key: Key[Array, ""], image: Image, probability: Probability) -> Image:
-        coins, draws = {}, {}
-        for i, name in enumerate(active):
-            coin, draws[name] = jax.random.split(jax.random.fold_in(key, i))
-            coins[name] = jax.random.bernoulli(coin, probability)
-        matrix = jnp.eye(3)
-        for name in (name for name in active if name in WARPS):
-            step = WARPS[name](draws[name], amounts[name], image.shape[0])
-            step = jnp.where(coins[name], step, jnp.eye(3))
-            matrix = jnp.matmul(matrix, step, precision="highest")
-        if any(name in WARPS for name in active):
-            image = warp(image, matrix)
-        for name in (name for name in active if name in COLOURS):
-            changed = COLOURS[name](draws[name], amounts[name], image)
-            image = jnp.where(coins[name], changed, image)
+        if warps:
+            image = warp(image, draw_matrix(warps, key, image.shape[0], probability))
+        for i, (name, amount) in enumerate(colours.items(), start=len(warps)):
+            coin, draw = jax.random.split(jax.random.fold_in(key, i))
+            changed = COLOURS[name](draw, amount, image)
+            image = jnp.where(jax.random.bernoulli(coin, probability), changed, image)
         return image
 
     return augment
+
+
+def draw_matrix(
+    amounts: Mapping[str, float], key: Key[Array, ""], side: int, probability: Probability
+) -> Matrix:
+    """Draws each of the named warps with `probability`; the product of their matrices."""
+    matrix = jnp.eye(3)
+    for i, (name, amount) in enumerate(amounts.items()):
+        coin, draw = jax.random.split(jax.random.fold_in(key, i))
+        step = WARPS[name](draw, amount, side)
+        step = jnp.where(jax.random.bernoulli(coin, probability), step, jnp.eye(3))
+        matrix = jnp.matmul(matrix, step, precision="highest")
+    return matrix

@@ -26,7 +26,7 @@ def names(second: bool) -> tuple[str, ...]:
 
 
 def init_averages(params: Params, kept: tuple[str, ...]) -> dict[str, Params]:
-    """Copies of `params`: a state is donated, so no buffer may be in it twice."""
+    """Copies `params` for each name; a state is donated, so no buffer may be in it twice."""
     return {name: jax.tree.map(jnp.copy, params) for name in kept}
 
 

@@ -1,4 +1,4 @@
-"""How much arithmetic a program is, by count, and what share of a device's peak that makes."""
+"""Counts the arithmetic of a program, and knows the peak of devices."""
 
 import math
 import re
@@ -29,27 +29,27 @@ PEAKS = {
     "TPU v5p": 459e12,
     "TPU v6 lite": 918e12,
 }
-OTHERS = ("MIG", "TPU v4 lite")  # A part of a card, and a smaller chip of that name.
+OTHERS = ("MIG", "TPU v4 lite")  # Parts of a card, and a smaller chip whose name begins alike.
 
 
 def peak(device_kind: str) -> float | None:
-    """FLOP/s of a device at most, in bfloat16; None where that is not known, as for CPUs."""
+    """Peak FLOP/s of a device in bfloat16; None where it is not known, as for CPUs."""
     if any(other in device_kind for other in OTHERS):
         return None
-    # Whole words: an L40 is no L4, an A1000 no A100.
+    # Only whole words match: an L40 is no L4, an A1000 no A100.
     fitting = [name for name in PEAKS if re.match(rf"{name}(?![^ -])", device_kind)]
     return PEAKS[max(fitting, key=len)] if fitting else None
 
 
 def count(function: Callable, *arguments: Any) -> int:
-    """FLOPs of the convolutions and matrix products in a call that its result needs.
+    """Counts the FLOPs of the convolutions and matrix products that a call's result needs.
 
     Each number of a kernel costs two wherever it is applied, on the image's border too. Where the
     platform chooses among formulations, the default one counts, so that work is the same on all;
     of other choices the dearest.
     """
     jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
-    needed, _ = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))  # A compiler leaves out the rest.
+    needed, _ = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))  # A compiler drops the rest.
     return _of_jaxpr(needed)
 
 
@@ -65,12 +65,12 @@ def _of_equation(equation: Any) -> int:
         return 2 * math.prod(shapes[-1]) * math.prod(shapes[0][axis] for axis in contracted)
     if name == "conv_general_dilated":
         features = shapes[1][params["dimension_numbers"].rhs_spec[0]]
-        zeros = math.prod(params["lhs_dilation"])  # Of so many pixels, all but one.
+        zeros = math.prod(params["lhs_dilation"])  # One pixel in so many is not a zero.
         return 2 * math.prod(shapes[-1]) * math.prod(shapes[1]) // features // zeros
     inner = [_of_jaxpr(jaxpr) for jaxpr in _jaxprs(params)]
     if name == "cond":
         return inner[-1] if params.get("branches_platforms") else max(inner)
-    return sum(inner) * params.get("length", 1)  # Of a scan. A while loop counts once.
+    return sum(inner) * params.get("length", 1)  # The length of a scan; a while loop counts once.
 
 
 def _jaxprs(params: dict[str, Any]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The model as drawing needs it: latents and attributes to images."""
+"""The model as drawing needs it: it maps latents and attributes to images."""
 
 import dataclasses
 
@@ -44,7 +44,7 @@ def build_model(
 
 
 def condition_on(model: Model, attributes: UInt8[Array, "b a"]) -> Float[Array, "b c"]:
-    """Attributes standardised by the training set's marginals; no columns where unconditional.
+    """Standardises attributes by the training set's marginals; no columns if unconditional.
 
     With 0 and 1 the condition would be several times weaker than the latent. An attribute that is
     constant in training becomes 0: it says nothing.

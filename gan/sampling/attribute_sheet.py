@@ -14,7 +14,7 @@ COLUMNS = 8
 
 
 class AttributeSheet:
-    """Fixed latents, a row as they come, then a row for each attribute that all of it has.
+    """Draws the same latents in each row: first as they come, then each row with one attribute.
 
     For an attribute, each face gets the training row most like its own that has it, so that what
     goes with it (no hair colour where there is no hair) comes along.
@@ -23,7 +23,7 @@ class AttributeSheet:
     def __init__(
         self, sampler: Sampler, table: AttributeTable, wishes: Sequence[tuple[str, int]] = ()
     ):
-        """Rows for `wishes`, attribute names and 0 | 1; by default all attributes that vary."""
+        """Has a row for each of `wishes` (name, 0 or 1); by default for all that vary."""
         self._sampler = sampler
         if not sampler.conditional:
             self._seeds = list(range(COLUMNS**2))
@@ -38,6 +38,6 @@ class AttributeSheet:
         self._labels = ["(as they come)", *names]
 
     def __call__(self, params: Params) -> UInt8[np.ndarray, "h w 3"]:
-        """The sheet that these generator parameters draw."""
+        """Draws the sheet with these parameters of the generator."""
         images = self._sampler(params, self._seeds, self._attributes)
         return make_grid(images, COLUMNS, self._labels)

@@ -40,7 +40,7 @@ class Sampler:
         seeds: Sequence[int] | Int[np.ndarray, " s"],
         attributes: UInt8[np.ndarray, "s a"],
     ) -> UInt8[np.ndarray, "s h w 3"]:
-        """One picture for each seed and row of attributes, drawn by all local devices."""
+        """Draws a picture for each seed and row of attributes, on all local devices."""
         if params is not self._params:
             here = jax.device_put(params, jax.local_devices()[0])
             self._params, self._variables = params, self._measure(here, self._rows)

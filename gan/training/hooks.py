@@ -1,4 +1,4 @@
-"""What a training does between steps: rows of the log, pictures, checkpoints, a trace."""
+"""Hooks of every training: rows of the log, pictures, checkpoints, a trace."""
 
 import functools
 
@@ -26,7 +26,7 @@ LOSSES_SHOWN = "G {g_loss:.3f} D {d_loss:.3f}"  # In the status line, before the
 
 
 def standard_hooks(run: TrainingRun, trace: Trace) -> Hooks:
-    """What every training does, in this order."""
+    """Hooks of every training, in the order of their calls."""
     config = run.config
     hooks = [
         (config.log_every, row_writer(run)),
@@ -98,7 +98,7 @@ def is_finite(state: TrainState) -> jax.Array:
 
 
 def describe_divergence(run: TrainingRun, step: int, scalars: dict[str, float]) -> str:
-    """What a user is told, when all that was good is saved."""
+    """Says what diverged, where the last good checkpoint is, and what helps."""
     saved = run.checkpoints.steps()
     cluster.wait_for_all("diverged")  # The first still writes; who leaves before would abort it.
     bad = ", ".join(f"{name}={value}" for name, value in scalars.items() if not np.isfinite(value))

@@ -10,14 +10,14 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stop:
-    """SIGTERM and Ctrl-C end preparing at once; the loop sees them after its step, and saves.
+    """Notes SIGTERM and Ctrl-C: preparing ends at once, the loop ends after its step and saves.
 
     A second one kills. Of several processes it is enough that one gets a signal: JAX sees to it
     that all stop after the same step, and takes no second one.
     """
 
     def __init__(self) -> None:
-        """Nothing has come yet."""
+        """Starts without a signal."""
         self.name = ""
         self._awaited = False  # By the loop, which then saves.
         self._calls = 0
@@ -33,12 +33,12 @@ class Stop:
             signal.signal(number, handler)
 
     def await_steps(self) -> None:
-        """From now on the loop asks after each call, and saves."""
+        """Leaves signals to the loop, which asks after each call and saves."""
         self._awaited = True
         cluster.watch_for_preemption()
 
     def after_call(self) -> bool:
-        """Whether to save and end: in all processes after the same call of the step."""
+        """Whether to save and end; all processes agree after the same call of the step."""
         self._calls += 1
         if cluster.is_preempted(self._calls):
             self.name = "SIGTERM"

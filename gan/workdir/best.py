@@ -23,7 +23,7 @@ class Best:
 
 
 def read_best(workdir: Path) -> Best:
-    """Empty where nothing has been scored, or the file is damaged: it is written anew."""
+    """Reads `best.json`; all None where nothing is scored, or the file is damaged."""
     try:
         return Best(**json.loads((workdir / "best.json").read_text()))
     except (OSError, ValueError, TypeError):

@@ -1,4 +1,4 @@
-"""The files of a checkpoint, with Orbax. The process that reads or writes waits for no other."""
+"""Reads and writes the files of a checkpoint, with Orbax, waiting for no other process."""
 
 import errno
 import os
@@ -31,7 +31,7 @@ def write(
     meta: dict[str, Any],
     policy: policies.AnyPreservationPolicy,
 ) -> None:
-    """Writes arrays of NumPy and JSON to `folder/step`: both or neither. Old ones go by `policy`.
+    """Writes NumPy arrays and JSON to `folder/step`, both or neither; deletes old ones by `policy`.
 
     Raises OSError where the disk is full or not to be written.
     """
@@ -43,13 +43,13 @@ def write(
     )
     items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
     try:
-        # Opened for each: it remembers what was there, and even what failed.
+        # A new manager for each write: it would remember what was there, and even what failed.
         with ocp.CheckpointManager(folder, options=options) as manager:
             manager.save(step, args=items, force=True)
     except OSError:
         raise
     except Exception as error:
-        if storage.is_remote(folder):  # Each client has errors of its own.
+        if storage.is_remote(folder):  # Each storage client has its own types of errors.
             raise OSError(errno.EIO, storage.describe_error(error)) from error
         code = re.search(r"os_error_code='(\d+)'", str(error))
         if not code and FULL not in str(error):
@@ -64,7 +64,7 @@ def write(
 
 
 def read_meta(path: Path) -> str:
-    """The JSON in a step's folder `path`. Raises DataError where it is damaged or not there."""
+    """Reads the JSON in a step's folder. Raises DataError where it is damaged or missing."""
     try:
         return (path / "meta" / "metadata").read_text()
     except (*MISSING, UnicodeDecodeError) as error:
@@ -72,7 +72,7 @@ def read_meta(path: Path) -> str:
 
 
 def read_state(path: Path, like: Any) -> Any:
-    """The arrays in a step's folder, as NumPy's, in a tree as `like`, of whatever type and shape.
+    """Reads the arrays in a step's folder that `like` names, as NumPy arrays in a tree like it.
 
     Raises DataError where they are damaged or not there. What they say may still be wrong.
     """
@@ -95,7 +95,7 @@ def read_state(path: Path, like: Any) -> Any:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """What writing that failed or was killed left behind: it takes the room of the next one."""
+    """Deletes what a failed or killed write has left: it takes the room of the next one."""
     if storage.is_remote(folder):
         for path in folder.glob("*"):
             if path.name.isdecimal() and not is_complete(path):
@@ -106,12 +106,12 @@ def remove_unfinished(folder: Path) -> None:
 
 
 def is_complete(path: Path) -> bool:
-    """Whether it is a folder that Orbax has finished: named so at last or, in a bucket, marked."""
+    """Whether Orbax has finished this folder: renamed it into place or, in a bucket, marked it."""
     return (path / MARK).exists() if storage.is_remote(path) else path.is_dir()
 
 
 def brief(error: Exception) -> str:
-    """For people: its kind and the beginning of its text."""
+    """Describes an error by its type and the beginning of its text."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
@@ -123,7 +123,7 @@ def _alone() -> ocp.options.MultiprocessingOptions:
 
 
 def _flush(folder: Path) -> None:
-    """Brings all of it to the disk: Orbax leaves out its JSON and the folders."""
+    """Syncs all of a folder to the disk; Orbax leaves out its JSON and the folders."""
     if storage.is_remote(folder):
         return
     for path in (*folder.rglob("*"), folder, folder.parent):

@@ -23,15 +23,15 @@ from gan.workdir import checkpoint_files, first_edition
 from gan.workdir.best import KeepBest
 from gan.workdir.manifest import Manifest, differences, digests, is_key, on_host, types
 
-ATTEMPTS = 2  # To write one state, at once.
-PAUSE = 5.0  # Seconds until the last state is tried again.
-PATIENCE = 600.0  # Seconds of that.
-ROOM = 8 * 2**20  # Bytes to be free beyond the arrays: for the logs and pictures of a run.
+ATTEMPTS = 2  # Number of times that one state is written before it is given up.
+PAUSE = 5.0  # Seconds between two attempts to write the last state.
+PATIENCE = 600.0  # Seconds for which the last state is tried again.
+ROOM = 8 * 2**20  # Bytes kept free beyond the arrays, for logs and pictures.
 T = TypeVar("T")
 
 
 class Checkpoints:
-    """The checkpoints of a workdir. Each step's folder holds `state` and, as `meta`, a manifest.
+    """Saves and restores the checkpoints of a workdir: for each step a state and its manifest.
 
     Orbax renames a folder into place when it is complete, but keeps no checksums: a flipped bit
     would be restored without a word. The first of several processes writes; each reads on its own,
@@ -47,7 +47,7 @@ class Checkpoints:
         about: Mapping[str, Any] | None = None,
         read_only: bool = False,
     ):
-        """Opens `workdir/checkpoints`; with `read_only` nothing there is ever changed.
+        """Opens `workdir/checkpoints`; with `read_only`, never changes anything there.
 
         Kept are the newest `keep`, each `keep_every`-th step, and the best by its score. `about` is
         what the states belong to, as JSON: a training goes on from no other.
@@ -55,12 +55,12 @@ class Checkpoints:
         self.folder = workdir / "checkpoints"
         self._about = about
         self._policy = policies.AnyPreservationPolicy(
-            # Never one alone: the one before goes while the new one is on its way to the disk.
+            # Two at least: the old one may be deleted before the new one has reached the disk.
             [policies.LatestN(max(keep, 2)), policies.EveryNSteps(keep_every), KeepBest(workdir)]
         )
         self._thread = concurrent.futures.ThreadPoolExecutor(1)
-        self._snapshot: Snapshot | None = None  # Saved last,
-        self._written: concurrent.futures.Future | None = None  # and why it is not on the disk.
+        self._snapshot: Snapshot | None = None  # What was saved last.
+        self._written: concurrent.futures.Future | None = None  # Its result: why that failed.
         if not read_only and not storage.is_remote(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
 
@@ -71,7 +71,7 @@ class Checkpoints:
         self._thread.shutdown()
 
     def steps(self) -> list[int]:
-        """All that are there, the oldest first."""
+        """Steps that are saved, the oldest first."""
         self._settle()
         names = [path.name for path in self.folder.glob("*") if checkpoint_files.is_complete(path)]
         return sorted(int(name) for name in names if name.isdecimal() and name == str(int(name)))
@@ -86,12 +86,12 @@ class Checkpoints:
             self._written.result()
         if not cluster.is_first() or step in self.steps():
             return
-        # Copies: on CPU it may be the device's own memory, which the next step is given.
+        # Copied, since on CPU it may be the device's own memory, which the next step reuses.
         self._snapshot = Snapshot(step, jax.tree.map(np.array, on_host(state)), metrics)
         self._written = self._thread.submit(self._write, self._snapshot)
 
     def wait(self, patience: float = PATIENCE) -> None:
-        """Until what was saved last is on the disk.
+        """Waits until what was saved last is on the disk.
 
         Raises NotSaved, in all processes, where it is not after `patience` seconds of new attempts.
         """
@@ -111,7 +111,7 @@ class Checkpoints:
             concurrent.futures.wait([self._written])
 
     def _write(self, snapshot: "Snapshot", tell: bool = True) -> str:
-        """Why it is not on the disk, "" where it is. Nothing of an attempt that failed stays."""
+        """Writes a snapshot; returns why it failed, or "". A failed attempt leaves nothing."""
         manifest = Manifest(
             step=snapshot.step,
             sha256=digests(snapshot.state),
@@ -141,7 +141,7 @@ class Checkpoints:
         return text
 
     def restore(self, like: TrainState, step: int) -> TrainState:
-        """The state at `step`, with the shapes and shardings of `like`.
+        """Restores the state at `step`, with the shapes and shardings of `like`.
 
         Raises DataError where the files are damaged, ConfigError where they hold another model.
         """
@@ -149,7 +149,7 @@ class Checkpoints:
         return self._read(like, step)[0]
 
     def restore_averages(self, like: dict[str, Params], step: int) -> dict[str, Params]:
-        """The moving averages at `step` alone, which is all that drawing needs.
+        """Restores the moving averages at `step` alone, which is all that drawing needs.
 
         `like` gives names, shapes and shardings. Raises DataError and ConfigError as `restore`.
         """
@@ -162,7 +162,7 @@ class Checkpoints:
         text = checkpoint_files.read_meta(path)
         try:
             manifest = Manifest.from_json(text)
-        except ConfigError as error:  # A ValueError as well, but no damage.
+        except ConfigError as error:  # It is a ValueError too, but not damage.
             raise ConfigError(f"{path}: {error}") from error
         except ValueError as error:
             raise DataError(f"{path}: its manifest is damaged ({error}).") from error
@@ -171,7 +171,7 @@ class Checkpoints:
         old = first_edition.is_layout(manifest.sha256)
         there = first_edition.layout(like) if old else like
         expected = types(there)
-        # The first manifests knew no types: of those, the arrays are compared when they are read.
+        # The first manifests had no types: there, arrays are compared after they are read.
         known = manifest.arrays or {name: expected.get(name, "") for name in manifest.sha256}
         if isinstance(like, Averages):
             parts = (".ema", *(f".averages['{name}']" for name in like.averages))
@@ -190,9 +190,9 @@ class Checkpoints:
         return jax.tree.map(_place, arrays, like), manifest
 
     def restore_newest(self, like: TrainState) -> tuple[TrainState, Any] | None:
-        """The newest state that is whole, and its metrics; None where nothing was saved.
+        """Restores the newest undamaged state and its metrics; None where nothing was saved.
 
-        Damaged newer checkpoints are renamed. Raises DataError where none is whole: that is not a
+        Renames damaged newer checkpoints. Raises DataError where all are damaged: that is not a
         new run.
         """
         damaged: dict[int, DataError] = {}
@@ -225,7 +225,7 @@ class Averages(struct.PyTreeNode):
 
 
 class Snapshot(NamedTuple):
-    """What is to be written, on the host."""
+    """A state to be written, on the host."""
 
     step: int
     state: TrainState
@@ -250,14 +250,14 @@ def _gather(text: str) -> list[str]:
 
 
 def _together(attempt: Callable[[], T]) -> T:
-    """Does it in every process; where it fails in one, it fails in all, alike."""
+    """Calls `attempt` in every process; if it fails in one, raises the same error in all."""
     mine, text = None, ""
     try:
         result = attempt()
     except (Exception, Preempted) as error:
         mine, text = error, f"{type(error).__name__}: {error}"
     said = [x.partition(": ") for x in _gather(text) if x]
-    # Damage last: it alone can be lived with.
+    # Damage comes last: only from that can training go on.
     for kind, _, message in sorted(said, key=lambda x: x[0] == DataError.__name__):
         if type(mine).__name__ == kind:
             raise mine
@@ -267,11 +267,11 @@ def _together(attempt: Callable[[], T]) -> T:
 
 
 def check_room(folder: Path, size: int) -> None:
-    """Raises OSError where `size` bytes, and some more, are not free."""
+    """Raises OSError unless `size` bytes, and some more, are free."""
     if storage.is_remote(folder):
         return
     needed, usage = size + size // 10 + ROOM, shutil.disk_usage(folder)
-    if usage.total and usage.free < needed:  # Some network file systems say 0 of 0.
+    if usage.total and usage.free < needed:  # Some network file systems report 0 of 0.
         raise OSError(
             errno.ENOSPC,
             f"needs {needed / 1e6:,.0f} MB of disk, {usage.free / 1e6:,.0f} MB are free",

@@ -1,4 +1,4 @@
-"""Workdirs of the first edition: their settings, and checkpoints in which a state had one average.
+"""Reads workdirs of the first edition: settings of other names, states with one average.
 
 There the moving average was `ema`, nothing was adaptive, and some settings had other names.
 """
@@ -17,7 +17,7 @@ from gan.model.state import Params, TrainState
 
 
 def upgrade_config(values: dict[str, Any]) -> dict[str, Any]:
-    """The nested values of a `config.json` by today's names; those of today are left as they are.
+    """Renames the nested values of a `config.json` to today's names; today's stay as they are.
 
     The moving average had a decay at each generator update. It becomes a half-life in images, to
     five digits: half_life = images * log(1/2) / log(decay), with the images of one update. A decay
@@ -41,7 +41,7 @@ def upgrade_config(values: dict[str, Any]) -> dict[str, Any]:
 
 
 class FirstState(struct.PyTreeNode):
-    """The state as it was."""
+    """A `TrainState` of the first edition."""
 
     step: Any
     key: Any
@@ -94,7 +94,7 @@ def convert(first: FirstState | FirstAverages, like: Any) -> Any:
 
 
 def upgrade_metrics(metrics: dict[str, Any]) -> dict[str, list]:
-    """Metrics of a log interval as they are kept now: from ".g_loss.total" to "g_loss"."""
+    """Renames the metrics of a log interval: ".g_loss.total" and ".count" become "g_loss"."""
     names = {name.split(".")[1] for name in metrics if name.startswith(".")}
     if not names:
         return metrics

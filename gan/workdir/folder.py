@@ -1,4 +1,4 @@
-"""The folder of a run: its configuration, its environment, and one process at a time."""
+"""Locks the folder of a run, and reads and writes its configuration and environment."""
 
 import contextlib
 import errno
@@ -23,14 +23,14 @@ from gan.runtime.storage import Path
 from gan.workdir.first_edition import upgrade_config
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "clu", "numpy", "tensorflow")
-NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # Says a file system that has none.
-FORGOTTEN = 150.0  # Seconds until NFS lets go of the lock of a host that died; 90 are usual.
-SHARED = 60.0  # Seconds until a new file has to be seen by all hosts; NFS remembers what was not.
+NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # Errors of file systems without locks.
+FORGOTTEN = 150.0  # Seconds until NFS drops the lock of a host that died; 90 are usual.
+SHARED = 60.0  # Seconds within which all hosts must see a new file; NFS caches its absence.
 
 
 @contextlib.contextmanager
 def lock_workdir(workdir: Path, name: str = ".lock") -> Iterator[None]:
-    """Makes `workdir` and holds it for this process; the kernel lets go even of a killed one.
+    """Makes `workdir` and locks it for this process; the kernel unlocks it even if that is killed.
 
     Where nothing can be locked, that is said, and who was there last. Raises WorkdirInUse where
     another process holds it, ConfigError where it cannot be written.
@@ -67,7 +67,7 @@ def lock_workdir(workdir: Path, name: str = ".lock") -> Iterator[None]:
 
 
 def _take(file: IO[str], workdir: Path) -> None:
-    """Locks it. A host that died holds its lock on NFS until the server has forgotten it."""
+    """Takes the lock, waiting on NFS until the server forgets the lock of a host that died."""
     deadline = time.monotonic() + FORGOTTEN
     while True:
         try:
@@ -95,7 +95,7 @@ def _note_owner(workdir: Path, name: str) -> None:
     try:
         before = path.read_text() if path.exists() else ""
         storage.write_file(path, _owner().encode())
-    except Exception as error:  # Each client has errors of its own.
+    except Exception as error:  # Each storage client has its own types of errors.
         raise storage.access_error(f"--workdir={workdir} cannot be written", error) from error
     _warn_no_lock(workdir, name, before)
 
@@ -104,7 +104,7 @@ def _owner() -> str:
     return f"process {os.getpid()} on {platform.node()} since {time.ctime()}"
 
 
-_told: set[tuple[Path, str]] = set()  # An evaluation that waits asks again and again.
+_told: set[tuple[Path, str]] = set()  # Already told: a waiting evaluation locks again and again.
 
 
 def _warn_no_lock(workdir: Path, name: str, before: str) -> None:
@@ -121,7 +121,7 @@ def _warn_no_lock(workdir: Path, name: str, before: str) -> None:
 
 
 def check_shared(workdir: Path) -> None:
-    """Raises ConfigError in all processes where `workdir` is not one and the same to all of them.
+    """Raises ConfigError in all processes unless `workdir` is the same folder for all of them.
 
     Process 0 writes the checkpoints, and all read them.
     """
@@ -139,7 +139,7 @@ def check_shared(workdir: Path) -> None:
 
 
 def read_config(workdir: Path) -> Config:
-    """The configuration of the run in `workdir`. Raises ConfigError where there is none."""
+    """Reads the configuration of the run in `workdir`. Raises ConfigError where there is none."""
     path = workdir / "config.json"
     if not path.exists():
         raise ConfigError(
@@ -153,7 +153,7 @@ def read_config(workdir: Path) -> Config:
 
 
 def check_same_run(config: Config, workdir: Path) -> None:
-    """Raises ConfigError where `config` describes another run than the one in `workdir`."""
+    """Raises ConfigError if `config` describes another run than the one in `workdir`."""
     if not (workdir / "config.json").exists():
         return
     new, old = flatten(config), flatten(read_config(workdir))
@@ -176,7 +176,7 @@ def write_config(config: Config, workdir: Path) -> None:
 
 
 def environment() -> dict[str, object]:
-    """Versions, devices and command: what a number needs beside it to be compared."""
+    """Versions, devices and the command, without which a measured number cannot be compared."""
     versions = {}
     for name in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -203,11 +203,11 @@ def _git_commit() -> str | None:
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """A JSON lines file, by step: all rows or, if killed, those that were there."""
+    """Writes a JSON lines file in the order of steps; if killed, the old file stays whole."""
     by_step = sorted(rows, key=lambda row: (row["step"], str(row.get("protocol"))))
     storage.write_file(path, "".join(json.dumps(row) + "\n" for row in by_step).encode())
 
 
 def write_json(path: Path, value: Any) -> None:
-    """For people as well."""
+    """Writes indented JSON, which people can read too."""
     storage.write_file(path, (json.dumps(value, indent=2) + "\n").encode())

@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself: which arrays it holds, of what, and their checksums."""
+"""The manifest of a checkpoint: which arrays it holds, what they belong to, their checksums."""
 
 import dataclasses
 import hashlib
@@ -11,28 +11,28 @@ import numpy as np
 
 from gan.errors import ConfigError
 
-SHOWN = 4  # Differences that a message names.
-FIRST = {"step", "sha256"}  # All that the first format had.
+SHOWN = 4  # Number of differences that a message names.
+FIRST = {"step", "sha256"}  # The fields of the first format.
 
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """Lies beside the arrays in the same folder, so that both are there or neither is."""
+    """Describes the arrays in the same folder; both are there or neither is."""
 
     step: int
-    sha256: dict[str, str]  # Of each array, by its place in the state.
-    arrays: dict[str, str] | None = None  # Type and shape of each. None: not known, as before.
+    sha256: dict[str, str]  # Checksum of each array, by its place in the state.
+    arrays: dict[str, str] | None = None  # Type and shape of each; None in the first format.
     about: dict[str, Any] | None = None  # What the state belongs to.
     metrics: dict[str, Any] | None = None  # Those since the last row of the log, by name.
 
     def to_json(self) -> dict[str, Any]:
-        """With a checksum of its own: no flipped bit of it may pass for another model."""
+        """Returns it as JSON, with a checksum: no flipped bit of it may pass for another model."""
         fields = dataclasses.asdict(self)
         return fields | {"digest": _digest(fields)}
 
     @classmethod
     def from_json(cls, text: str) -> "Manifest":
-        """Raises ValueError where it is damaged, ConfigError where it is of a newer version."""
+        """Reads JSON. Raises ValueError if it is damaged, ConfigError if a newer version wrote it."""
         fields = json.loads(text)
         if not isinstance(fields, dict):
             raise ValueError("it is no table")
@@ -50,7 +50,7 @@ def _digest(fields: Mapping[str, Any]) -> str:
 
 
 def on_host(tree: Any) -> Any:
-    """Its replicated arrays as NumPy's, random keys as their numbers. On CPU they may be views."""
+    """Copies replicated arrays to the host, random keys as numbers; on CPU they may be views."""
 
     def numbers(leaf: Any) -> Any:
         return jax.random.key_data(leaf.addressable_data(0)) if is_key(leaf) else leaf
@@ -59,12 +59,12 @@ def on_host(tree: Any) -> Any:
 
 
 def is_key(leaf: Any) -> bool:
-    """Whether it is a typed random key."""
+    """Whether a leaf is a typed random key."""
     return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def digests(tree: Any) -> dict[str, str]:
-    """SHA-256 of each array's type, shape and bytes, by its place in the tree."""
+    """Hashes each array's type, shape and bytes with SHA-256, by its place in the tree."""
 
     def digest(array: np.ndarray) -> str:
         sha256 = hashlib.sha256(f"{array.dtype.str} {array.shape} ".encode())
@@ -75,7 +75,7 @@ def digests(tree: Any) -> dict[str, str]:
 
 
 def types(tree: Any) -> dict[str, str]:
-    """Type and shape of each array (or what stands for it), as "float32 [100, 1024]"."""
+    """Type and shape of each array, as "float32 [100, 1024]"."""
 
     def describe(leaf: Any) -> str:
         if is_key(leaf):
@@ -86,13 +86,13 @@ def types(tree: Any) -> dict[str, str]:
 
 
 def by_place(tree: Any) -> dict[str, Any]:
-    """The leaves, by names like "generator.params['Dense_0']['kernel']"."""
+    """Leaves by names like ".generator.params['Dense_0']['kernel']"."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
 
 
 def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """What is not the same, for people; "" where all is."""
+    """Describes the differences of two manifests; "" if there are none."""
     texts = [
         f"{name.lstrip('.')}: {_text(there[name])} there, {_text(now[name])} now"
         for name in there
@@ -105,7 +105,7 @@ def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def _agree(there: Any, now: Any) -> bool:
-    """Entries of a table are ways to know the same thing: one that agrees is enough."""
+    """Whether two entries agree. Dicts list alternative identifiers; one match suffices."""
     if isinstance(there, dict) and isinstance(now, dict):
         return any(name in now and there[name] == now[name] for name in there)
     return there == now

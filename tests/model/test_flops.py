@@ -8,8 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks.contestants import Z_DIM
-from benchmarks.work import player, step_flops
 from gan.config import Augment, Config, Data
 from gan.data.batch import Batch
 from gan.model import flops
@@ -22,13 +20,13 @@ A, B = jnp.zeros((3, 4)), jnp.zeros((4, 5))
 PRODUCT = 2 * 3 * 4 * 5
 
 
-def test_a_product_costs_a_multiplication_and_an_addition_for_each_number():
+def test_count__a_product_costs_a_multiplication_and_an_addition_for_each_number():
     assert flops.count(jnp.matmul, A, B) == PRODUCT
     assert flops.count(jax.jit(jnp.matmul), A, B) == PRODUCT
     assert flops.count(lambda a, b: (a + 1).sum() + (b * 2).sum(), A, B) == 0
 
 
-def test_a_scan_costs_as_often_as_it_runs_and_a_choice_what_is_dearest():
+def test_count__a_scan_costs_as_often_as_it_runs_and_a_choice_what_is_dearest():
     def scan(a, b):
         return jax.lax.scan(lambda carry, _: (carry + (a @ b).sum(), None), 0.0, length=7)[0]
 
@@ -39,7 +37,7 @@ def test_a_scan_costs_as_often_as_it_runs_and_a_choice_what_is_dearest():
     assert flops.count(choose, A, B) == 3 * PRODUCT
 
 
-def test_what_nobody_needs_is_free():
+def test_count__what_nobody_needs_is_free():
     def wasteful(a, b):
         product, _ = jax.jit(lambda a, b: (a @ b, (a + 1) @ b))(a, b)
         _ = a @ b
@@ -49,7 +47,7 @@ def test_what_nobody_needs_is_free():
 
 
 @pytest.mark.parametrize("channels", [3, 64])  # Winograd's way counts as the plain one.
-def test_convolutions_count_alike_in_each_formulation_and_direction(channels):
+def test_count__convolutions_count_alike_in_each_formulation_and_direction(channels):
     x, w = jnp.zeros((2, 8, 8, channels)), jnp.zeros((4, 4, channels, 5))
     g = jnp.zeros((2, 4, 4, 5))
     once = 2 * w.size * 2 * 4 * 4
@@ -59,26 +57,43 @@ def test_convolutions_count_alike_in_each_formulation_and_direction(channels):
     assert flops.count(up, g, w) == once
 
 
+def kernel_flops(params, places):
+    """FLOPs of one pass over one image, in each convolution and dense layer, in order of depth."""
+    kernels = [math.prod(x.shape) for x in jax.tree.leaves(params) if len(x.shape) > 1]
+    return [2 * size * num for size, num in zip(kernels, places, strict=True)]
+
+
+@pytest.mark.parametrize("loss", ["non_saturating", "relativistic"])
 @pytest.mark.parametrize("width", [8, 24, 64])
-def test_a_step_is_what_the_benchmark_counts_by_its_formula(width):
-    batch = 4
+def test_count__step_is_what_the_formula_of_dcgan_says(width, loss):
+    """The generator passes forward, and backward in its inputs and weights.
+
+    The discriminator passes three times forward and in its inputs, twice in its weights; once more
+    forward where the generator's loss looks at real images too. Nobody needs gradients in the
+    latent, nor in the images in the discriminator's update.
+    """
+    batch, z_dim = 4, 100
     config = Config(
         data=Data(image_size=64, batch_size=batch),
         augment=Augment(flip=False),
-        z_dim=Z_DIM,
+        loss=loss,
+        z_dim=z_dim,
         conditional=False,
         network=dcgan.Settings(g_width=width, d_width=width),
     )
-    gan = build(config, (0.5,))
-    state = abstract_state(gan, Parallel.create("jit").replicated)
+    built = build(config, (0.5,))
+    state = abstract_state(*built, Parallel.create("jit").replicated)
     image = jax.ShapeDtypeStruct((batch, 64, 64, 3), np.uint8)
     real = Batch(image, jax.ShapeDtypeStruct((batch, 1), np.uint8))
-    counted = flops.count(functools.partial(train_step, gan), state, real)
-    players = [player(jax.tree.leaves(p.params)) for p in (state.generator, state.discriminator)]
-    assert counted == batch * step_flops(*players, "ours")
+    counted = flops.count(functools.partial(train_step, *built), state, real)
+    places = (1, 4**2, 8**2, 16**2, 32**2)  # Where in space each kernel is applied.
+    g = kernel_flops(state.generator.params, places)
+    d = kernel_flops(state.discriminator.params, reversed(places))
+    forwards = 4 if loss == "relativistic" else 3
+    assert counted == batch * (3 * sum(g) - g[0] + (forwards + 3 + 2) * sum(d) - 2 * d[0])
 
 
-def test_the_peak_is_that_of_the_longest_name_that_fits():
+def test_peak__is_that_of_the_longest_name_that_fits():
     assert flops.peak("NVIDIA H100 80GB HBM3") == 989e12
     assert flops.peak("NVIDIA H100 PCIe") == 756e12
     assert flops.peak("TPU v5 lite") < flops.peak("TPU v5p")

@@ -24,7 +24,7 @@ def folder(tmp_path):
     return save_two(tmp_path)
 
 
-def test_the_newest_comes_back_bit_for_bit(folder):
+def test_checkpoints__the_newest_comes_back_bit_for_bit(folder):
     with Checkpoints(folder) as checkpoints:
         assert checkpoints.steps() == [1, 2]
         restored, metrics = checkpoints.restore_newest(like())
@@ -33,7 +33,7 @@ def test_the_newest_comes_back_bit_for_bit(folder):
         assert same(checkpoints.restore(like(), 1), make_state(1))
 
 
-def test_the_newest_few_and_every_nth_are_kept(tmp_path):
+def test_checkpoints__the_newest_few_and_every_nth_are_kept(tmp_path):
     with Checkpoints(tmp_path, keep=2, keep_every=4) as checkpoints:
         for step in range(1, 11):
             checkpoints.save(make_state(step), step)
@@ -41,7 +41,7 @@ def test_the_newest_few_and_every_nth_are_kept(tmp_path):
         assert checkpoints.steps() == [4, 8, 9, 10]
 
 
-def test_one_is_never_kept_alone(tmp_path):
+def test_checkpoints__one_is_never_kept_alone(tmp_path):
     """It is not for good on the disk before the next one comes."""
     with Checkpoints(tmp_path, keep=1, keep_every=1000) as checkpoints:
         for step in (1, 2, 3):
@@ -54,7 +54,7 @@ def data_files(folder, step):
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "gone", "meta"])
-def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_used(folder, damage):
+def test_checkpoints__a_damaged_checkpoint_is_set_aside_and_the_one_before_used(folder, damage):
     largest = max(data_files(folder, 2), key=lambda path: path.stat().st_size)
     content = bytearray(largest.read_bytes())
     if damage == "flip":
@@ -77,7 +77,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_used(folder, damag
         assert same(checkpoints.restore_newest(like())[0], make_state(7))
 
 
-def test_one_that_was_renamed_is_not_of_its_step(folder):
+def test_checkpoints__one_that_was_renamed_is_not_of_its_step(folder):
     (folder / "checkpoints/2").rename(folder / "checkpoints/3")
     with Checkpoints(folder) as checkpoints:
         with pytest.raises(DataError, match="checkpoints/3 says that it is of step 2"):
@@ -85,7 +85,7 @@ def test_one_that_was_renamed_is_not_of_its_step(folder):
         assert same(checkpoints.restore_newest(like())[0], make_state(1))
 
 
-def test_where_none_is_whole_nothing_starts_over(folder):
+def test_checkpoints__where_none_is_whole_nothing_starts_over(folder):
     for step in (1, 2):
         for path in data_files(folder, step):
             path.unlink()
@@ -95,7 +95,7 @@ def test_where_none_is_whole_nothing_starts_over(folder):
         assert checkpoints.steps() == [1, 2]
 
 
-def test_another_model_is_said_to_be_one_and_nothing_is_set_aside(folder):
+def test_checkpoints__another_model_is_said_to_be_one_and_nothing_is_set_aside(folder):
     with Checkpoints(folder) as checkpoints:
         with pytest.raises(ConfigError, match="another model") as error:
             checkpoints.restore_newest(like(width=4))
@@ -106,7 +106,7 @@ def test_another_model_is_said_to_be_one_and_nothing_is_set_aside(folder):
         assert checkpoints.steps() == [1, 2]
 
 
-def test_one_of_a_newer_version_is_said_to_be_one_and_nothing_is_set_aside(folder):
+def test_checkpoints__one_of_a_newer_version_is_said_to_be_one_and_nothing_is_set_aside(folder):
     path = folder / "checkpoints/2/meta/metadata"
     fields = json.loads(path.read_text()) | {"rng": "other"}
     del fields["digest"]
@@ -129,7 +129,7 @@ def test_one_of_a_newer_version_is_said_to_be_one_and_nothing_is_set_aside(folde
     ],
     ids=repr,
 )
-def test_what_comes_between_is_no_damage(folder, monkeypatch, error):
+def test_checkpoints__what_comes_between_is_no_damage(folder, monkeypatch, error):
     def fail(*_, **__):
         raise error
 
@@ -145,7 +145,7 @@ def test_what_comes_between_is_no_damage(folder, monkeypatch, error):
             checkpoint_files.read_meta(folder / "checkpoints/2")
 
 
-def test_a_type_is_never_cast(folder):
+def test_checkpoints__a_type_is_never_cast(folder):
     with Checkpoints(folder) as checkpoints:
         with pytest.raises(ConfigError, match=r"float32 \[3, 400\] there, bfloat16 \[3, 400\] now"):
             checkpoints.restore_newest(like(dtype=jnp.bfloat16))
@@ -154,7 +154,7 @@ def test_a_type_is_never_cast(folder):
         assert checkpoints.steps() == [1, 2]
 
 
-def test_arrays_that_only_one_has_are_named(folder):
+def test_checkpoints__arrays_that_only_one_has_are_named(folder):
     more = like().replace(averages={"ema": {**like().averages["ema"], "new": like().step}})
     less = like().replace(averages={"ema": {}})
     with Checkpoints(folder) as checkpoints:
@@ -168,14 +168,14 @@ def test_arrays_that_only_one_has_are_named(folder):
             checkpoints.restore_newest(less)
 
 
-def test_bfloat16_comes_back(tmp_path):
+def test_checkpoints__bfloat16_comes_back(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(make_state(1, dtype=jnp.bfloat16), 1)
         state, _ = checkpoints.restore_newest(like(dtype=jnp.bfloat16))
     assert same(state, make_state(1, dtype=jnp.bfloat16))
 
 
-def test_a_state_of_other_data_is_an_error_for_who_goes_on_from_it(tmp_path):
+def test_checkpoints__a_state_of_other_data_is_an_error_for_who_goes_on_from_it(tmp_path):
     about = {"images": 7, "pictures": {"source": "a", "pixels": "b"}, "attribute Bald": 0}
     with Checkpoints(tmp_path, about=about) as checkpoints:
         checkpoints.save(make_state(1), 1)
@@ -195,7 +195,7 @@ def test_a_state_of_other_data_is_an_error_for_who_goes_on_from_it(tmp_path):
             assert same(checkpoints.restore_newest(like())[0], make_state(1))
 
 
-def test_checkpoints_of_the_first_format_come_back(tmp_path):
+def test_checkpoints__checkpoints_of_the_first_format_come_back(tmp_path):
     """Those held the arrays' checksums, but neither their types nor whose they are."""
     meta = {"step": 1, "sha256": digests(make_state(1))}
     with ocp.CheckpointManager(tmp_path / "checkpoints") as manager:
@@ -231,7 +231,7 @@ def test_restore_averages__reads_them_alone(folder):
             checkpoints.restore_averages(like(width=4).averages, 2)
 
 
-def test_what_is_saved_is_the_state_at_that_moment(tmp_path):
+def test_checkpoints__what_is_saved_is_the_state_at_that_moment(tmp_path):
     step = jax.jit(lambda state: jax.tree.map(lambda x: x + 1, state), donate_argnums=0)
     weights = jnp.zeros(200_000)
     saved = lambda: make_state(1).replace(averages={"ema": {"w": weights}})  # noqa: E731
@@ -245,7 +245,7 @@ def test_what_is_saved_is_the_state_at_that_moment(tmp_path):
         assert digests(state) == before
 
 
-def test_a_reader_changes_nothing(folder):
+def test_checkpoints__a_reader_changes_nothing(folder):
     for path in data_files(folder, 2):
         path.unlink()
     (folder / "checkpoints/3.orbax-checkpoint-tmp").mkdir()
@@ -260,12 +260,12 @@ def test_a_reader_changes_nothing(folder):
     assert not (folder / "nothing").exists()
 
 
-def test_none_where_there_is_none(tmp_path):
+def test_checkpoints__none_where_there_is_none(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.restore_newest(like()) is None
 
 
-def test_digests_see_type_and_shape():
+def test_digests__see_type_and_shape():
     zeros = np.zeros((2, 2), np.float32)
     trees = [zeros, zeros.reshape(4), zeros.view(np.int32), jax.random.key(0), jax.random.key(1)]
     assert len({digests(jnp.asarray(tree))[""] for tree in trees}) == len(trees)

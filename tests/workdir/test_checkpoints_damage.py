@@ -81,7 +81,7 @@ def marked(damage: str) -> Any:
 
 
 @pytest.mark.parametrize("damage", [marked(damage) for damage in DAMAGES])
-def test_no_damaged_file_gives_wrong_numbers(sound, tmp_path, damage):
+def test_damage__no_damaged_file_gives_wrong_numbers(sound, tmp_path, damage):
     newest = sound / "checkpoints/2"
     files = sorted(path.relative_to(sound) for path in newest.rglob("*") if path.is_file())
     assert len(files) > 10
@@ -97,7 +97,7 @@ def test_no_damaged_file_gives_wrong_numbers(sound, tmp_path, damage):
 
 
 @pytest.mark.parametrize("what", ["meta", "state", "state/d", "state/ocdbt.process_0", "."])
-def test_a_folder_that_is_empty_or_not_there_is_damage(sound, tmp_path, what):
+def test_damage__a_folder_that_is_empty_or_not_there_is_damage(sound, tmp_path, what):
     for emptied in (True, False) if what != "." else (True,):
         copy = tmp_path / str(emptied)
         shutil.copytree(sound, copy)
@@ -107,7 +107,7 @@ def test_a_folder_that_is_empty_or_not_there_is_damage(sound, tmp_path, what):
         assert newest_whole(copy) == 1
 
 
-def test_what_is_no_checkpoint_is_left_alone(sound, tmp_path):
+def test_damage__what_is_no_checkpoint_is_left_alone(sound, tmp_path):
     shutil.copytree(sound, tmp_path, dirs_exist_ok=True)
     checkpoints = tmp_path / "checkpoints"
     shutil.copytree(checkpoints / "2", checkpoints / "3.orbax-checkpoint-tmp")

@@ -88,7 +88,9 @@ def only_for(two, rank, error, monkeypatch):
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_damaged_for_one_is_damaged_for_all_and_renamed_once(two, folder, rank, monkeypatch):
+def test_processes__damaged_for_one_is_damaged_for_all_and_renamed_once(
+    two, folder, rank, monkeypatch
+):
     only_for(two, rank, DataError("a bit"), monkeypatch)
     for state in two.do(restore(folder)):
         assert same(state, make_state(1))
@@ -97,7 +99,7 @@ def test_damaged_for_one_is_damaged_for_all_and_renamed_once(two, folder, rank, 
 
 @pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize("error", [ConfigError("another model"), MemoryError("no more")])
-def test_an_error_of_one_is_one_of_all(two, folder, rank, error, monkeypatch):
+def test_processes__an_error_of_one_is_one_of_all(two, folder, rank, error, monkeypatch):
     only_for(two, rank, error, monkeypatch)
     found = two.do(restore(folder))
     assert found[rank] is error
@@ -109,20 +111,20 @@ def test_an_error_of_one_is_one_of_all(two, folder, rank, error, monkeypatch):
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_damage_gives_way_to_any_other_error(two, folder, rank, monkeypatch):
+def test_processes__damage_gives_way_to_any_other_error(two, folder, rank, monkeypatch):
     only_for(two, rank, ConfigError("another model"), monkeypatch)
     only_for(two, 1 - rank, DataError("a bit"), monkeypatch)
     assert [type(error) for error in two.do(restore(folder))] == [ConfigError] * 2
 
 
-def test_all_try_what_the_first_sees(two, folder, monkeypatch):
+def test_processes__all_try_what_the_first_sees(two, folder, monkeypatch):
     steps = Checkpoints.steps
     monkeypatch.setattr(Checkpoints, "steps", lambda self: [] if two.rank else steps(self))
     for state in two.do(restore(folder)):
         assert same(state, make_state(2))
 
 
-def test_a_rename_that_fails_ends_all(two, folder, monkeypatch):
+def test_processes__a_rename_that_fails_ends_all(two, folder, monkeypatch):
     def refuse(*_):
         raise PermissionError(13, "denied")
 
@@ -132,7 +134,7 @@ def test_a_rename_that_fails_ends_all(two, folder, monkeypatch):
     assert [type(error) for error in found] == [PermissionError, RuntimeError]
 
 
-def test_the_first_writes_and_all_learn_of_its_failure(two, tmp_path, monkeypatch):
+def test_processes__the_first_writes_and_all_learn_of_its_failure(two, tmp_path, monkeypatch):
     calls, fails, write = [], [False], checkpoint_files.write
 
     def count(*args):

@@ -56,7 +56,7 @@ def only_step_1(checkpoints):
     return same(checkpoints.restore_newest(like(WIDTH))[0], make_state(1, WIDTH))
 
 
-def test_too_little_room_is_told_and_training_goes_on(checkpoints, monkeypatch, caplog):
+def test_save__too_little_room_is_told_and_training_goes_on(checkpoints, monkeypatch, caplog):
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(10**9, 0, 2_000_000))
     monkeypatch.setattr(checkpoint_files, "write", None)  # Not even tried.
     checkpoints.save(make_state(2, WIDTH), 2)
@@ -72,7 +72,7 @@ def test_too_little_room_is_told_and_training_goes_on(checkpoints, monkeypatch, 
     assert checkpoints.steps() == [1, 3]
 
 
-def test_a_write_that_fails_is_tried_again_once_and_leaves_nothing(
+def test_save__a_write_that_fails_is_tried_again_once_and_leaves_nothing(
     checkpoints, full, monkeypatch, caplog
 ):
     tries, write = [], checkpoint_files.write
@@ -89,7 +89,9 @@ def test_a_write_that_fails_is_tried_again_once_and_leaves_nothing(
     assert only_step_1(checkpoints)
 
 
-def test_what_failed_once_is_saved_by_the_second_attempt(checkpoints, full, monkeypatch, caplog):
+def test_save__what_failed_once_is_saved_by_the_second_attempt(
+    checkpoints, full, monkeypatch, caplog
+):
     remove = checkpoint_files.remove_unfinished
     calls = []
 
@@ -106,7 +108,7 @@ def test_what_failed_once_is_saved_by_the_second_attempt(checkpoints, full, monk
     assert same(checkpoints.restore_newest(like(WIDTH))[0], make_state(2, WIDTH))
 
 
-def test_the_last_state_is_kept_in_memory_until_there_is_room(
+def test_save__the_last_state_is_kept_in_memory_until_there_is_room(
     checkpoints, full, naps, monkeypatch, caplog
 ):
     checkpoints.save(make_state(2, WIDTH), 2)
@@ -122,7 +124,7 @@ def test_the_last_state_is_kept_in_memory_until_there_is_room(
     checkpoints.wait()
 
 
-def test_patience_ends(checkpoints, full, monkeypatch, naps):
+def test_save__patience_ends(checkpoints, full, monkeypatch, naps):
     monkeypatch.setattr(checkpoints_module.time, "monotonic", lambda: 5.0 * len(naps))
     checkpoints.save(make_state(2, WIDTH), 2)
     with pytest.raises(NotSaved, match="Step 2"):
@@ -133,7 +135,7 @@ def test_patience_ends(checkpoints, full, monkeypatch, naps):
 
 
 @pytest.mark.parametrize("error", [PermissionError(13, "denied"), OSError(30, "read-only")])
-def test_a_folder_not_to_be_written_is_the_same(checkpoints, monkeypatch, error, caplog):
+def test_save__a_folder_not_to_be_written_is_the_same(checkpoints, monkeypatch, error, caplog):
     def refuse(*_):
         raise error
 
@@ -144,7 +146,7 @@ def test_a_folder_not_to_be_written_is_the_same(checkpoints, monkeypatch, error,
     assert only_step_1(checkpoints)
 
 
-def test_a_disk_that_breaks_at_last_leaves_nothing(checkpoints, monkeypatch, caplog):
+def test_save__a_disk_that_breaks_at_last_leaves_nothing(checkpoints, monkeypatch, caplog):
     """After Orbax has renamed the folder into place."""
     fsync = os.fsync
 
@@ -160,7 +162,7 @@ def test_a_disk_that_breaks_at_last_leaves_nothing(checkpoints, monkeypatch, cap
     assert only_step_1(checkpoints)
 
 
-def test_what_cannot_even_be_looked_at_is_the_same(checkpoints, monkeypatch, caplog):
+def test_save__what_cannot_even_be_looked_at_is_the_same(checkpoints, monkeypatch, caplog):
     def refuse(_):
         raise OSError(errno.EIO, "Input/output error")
 
@@ -170,14 +172,14 @@ def test_what_cannot_even_be_looked_at_is_the_same(checkpoints, monkeypatch, cap
     assert "(Input/output error). Make room" in caplog.text
 
 
-def test_a_folder_that_went_away_is_the_same(checkpoints, caplog):
+def test_save__a_folder_that_went_away_is_the_same(checkpoints, caplog):
     checkpoints.folder.rename(checkpoints.folder.with_name("away"))
     checkpoints.save(make_state(2, WIDTH), 2)
     with pytest.raises(NotSaved, match="Step 2"):
         checkpoints.wait(patience=0.0)
 
 
-def test_an_error_of_our_own_is_not_taken_for_a_full_disk(checkpoints, monkeypatch):
+def test_save__an_error_of_our_own_is_not_taken_for_a_full_disk(checkpoints, monkeypatch):
     def broken(*_):
         raise TypeError("ours")
 

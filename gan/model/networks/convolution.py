@@ -28,19 +28,19 @@ MIN_CHANNELS = 64
 
 @jax.custom_vjp
 def down(x: Large, w: Filter) -> Float[Array, "b H//2 W//2 o"]:
-    """4x4 convolution of stride 2: halves the side. Reverse-mode differentiable to any order."""
+    """Convolves 4x4 with stride 2, which halves the side; differentiable to any order in reverse."""
     return _down(x, w)
 
 
 @jax.custom_vjp
 def up(g: Small, w: Filter) -> Float[Array, "b 2*h 2*w c"]:
-    """The adjoint of `down` in x, a transposed convolution: doubles the side."""
+    """Applies the adjoint of `down` in x, a transposed convolution, which doubles the side."""
     return _up(g, w)
 
 
 @jax.custom_vjp
 def filter_gradient(x: Large, g: Small) -> Filter:
-    """The adjoint of `down` in w."""
+    """Applies the adjoint of `down` in w."""
     return _filter_gradient(x, g)
 
 
@@ -59,12 +59,12 @@ filter_gradient.defvjp(
 
 
 def plain_down(x: Large, w: Filter) -> Small:
-    """`down`, as XLA has it."""
+    """Computes `down` by XLA's convolution."""
     return lax.conv_general_dilated(x, w, (2, 2), ((1, 1), (1, 1)), dimension_numbers=LAYOUT)
 
 
 def plain_up(g: Small, w: Filter) -> Large:
-    """`up`, as XLA has it."""
+    """Computes `up` by XLA's convolution."""
     flipped = jnp.flip(w, (0, 1)).swapaxes(2, 3)
     return lax.conv_general_dilated(
         g, flipped, (1, 1), ((2, 2), (2, 2)), lhs_dilation=(2, 2), dimension_numbers=LAYOUT
@@ -72,13 +72,13 @@ def plain_up(g: Small, w: Filter) -> Large:
 
 
 def plain_filter_gradient(x: Large, g: Small) -> Filter:
-    """`filter_gradient`, as XLA has it."""
+    """Computes `filter_gradient` by XLA's convolution."""
     w = jax.ShapeDtypeStruct((4, 4, x.shape[-1], g.shape[-1]), x.dtype)
     return jax.linear_transpose(lambda w: plain_down(x, w), w)(g)[0]
 
 
 def subpixel_up(g: Small, w: Filter) -> Large:
-    """`up` without the zeros between the pixels, by which XLA multiplies on CPU.
+    """Computes `up` without the zeros between pixels, which XLA multiplies on CPU.
 
     One 2x2 convolution yields the four pixels of each 2x2 block as channels (Shi et al. 2016),
     shifted by one.
@@ -94,7 +94,7 @@ def subpixel_up(g: Small, w: Filter) -> Large:
 
 
 def _pays(large: tuple[int, ...], dtype: jnp.dtype) -> bool:
-    """Whether `winograd` fits the large image, and is the fastest on CPU."""
+    """Whether `winograd` fits the larger image and is fastest on CPU."""
     _, height, width, channels = large
     # In half precision its sums would lose digits.
     return channels >= MIN_CHANNELS and height % 4 == width % 4 == 0 and dtype.itemsize >= 4
@@ -117,12 +117,12 @@ def _filter_gradient_on_cpu(x: Large, g: Small) -> Filter:
 def _by_platform(
     cpu: Callable[[Array, Array], Array], default: Callable[[Array, Array], Array]
 ) -> Callable[[Array, Array], Array]:
-    """Traced once for each shape, not for each layer and pass."""
+    """Wraps a choice so that it is traced once for each shape, not for each layer and pass."""
 
     def choose(a: Array, b: Array) -> Array:
         return lax.platform_dependent(a, b, cpu=cpu, default=default)
 
-    choose.__name__ = default.__name__.removeprefix("plain_")  # As profiles show it.
+    choose.__name__ = default.__name__.removeprefix("plain_")  # The name that profiles show.
     return jax.jit(choose)
 
 

@@ -22,7 +22,7 @@ MIXES = "config.network.d_norm=batch mixes them; set it to layer or none"
 
 @dataclasses.dataclass(kw_only=True)
 class Settings:
-    """What can be configured of both networks."""
+    """Settings of both networks."""
 
     name: str = setting(
         "dcgan",
@@ -62,7 +62,10 @@ def make(
 
 
 def widths(image_size: int, width: int) -> list[int]:
-    """Channels at 4x4, 8x8, ... up to half the image's side: they halve as the side doubles."""
+    """Channels at 4x4, 8x8, ... half the image's side; they halve as the side doubles.
+
+    Raises ConfigError for an image size that is not in `SIZES`.
+    """
     if image_size not in SIZES:
         raise ConfigError(f"config.data.image_size={image_size}: dcgan draws at one of {SIZES}.")
     stages = (image_size // 4).bit_length() - 1
@@ -70,14 +73,14 @@ def widths(image_size: int, width: int) -> list[int]:
 
 
 class Generator(nn.Module):
-    """From a latent and a condition to an image in [-1, 1]."""
+    """Maps latents and conditions to images in [-1, 1]."""
 
     image_size: int
     width: int
     film: bool = False
     dtype: Any = jnp.float32
     axis_name: str | None = None
-    momentum: float = 0.9  # Of the running batch statistics.
+    momentum: float = 0.9  # Decay of the running batch statistics.
 
     @nn.compact
     def __call__(
@@ -104,7 +107,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """From an image and a condition to a logit; its sigmoid is the probability of "real"."""
+    """Maps images and conditions to logits; their sigmoid is the probability of "real"."""
 
     image_size: int
     width: int

@@ -12,7 +12,7 @@ init_weights = nn.initializers.normal(0.02)  # Radford et al. 2015, section 4.
 
 
 class Down(nn.Module):
-    """Halves the side."""
+    """A 4x4 convolution of stride 2; halves the side."""
 
     features: int
     dtype: Any
@@ -24,7 +24,7 @@ class Down(nn.Module):
 
 
 class Up(nn.Module):
-    """Doubles the side."""
+    """A transposed 4x4 convolution of stride 2; doubles the side."""
 
     features: int
     dtype: Any
@@ -36,11 +36,11 @@ class Up(nn.Module):
 
 
 class Norm(nn.Module):
-    """Normalisation with a learned scale and bias: "batch", "layer", or "none" (bias only)."""
+    """Normalises with a learned scale and bias: "batch", "layer", or "none" (bias only)."""
 
     kind: str
     dtype: Any
-    axis_name: str | None = None  # Batch statistics are those of all devices.
+    axis_name: str | None = None  # Axis over whose devices batch statistics are averaged.
     momentum: float = 0.9
 
     @nn.compact

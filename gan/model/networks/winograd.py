@@ -23,13 +23,13 @@ from jaxtyping import Array, Float
 A = np.array([[1, 1, 0], [0, 1, -1]])
 B = np.array([[1, -1, 0], [0, 1, 0], [0, 1, -1]])
 G = np.array([[1, 0], [1, 1], [0, 1]])
-Grid = list[list[Array]]  # Of arrays alike, by row and column.
+Grid = list[list[Array]]  # Arrays of one shape, by row and column.
 # Lists of arrays, not one array with more axes: XLA would fill that several times more slowly.
 # And `lax`, not `jnp` or operators, for their sums: thousands in a step, and slow to trace.
 
 
 def down(x: Float[Array, "b 4*h 4*w c"], w: Float[Array, "4 4 c o"]) -> Float[Array, "b 2*h 2*w o"]:
-    """4x4 convolution of stride 2, padded by 1; sides are multiples of 4."""
+    """Convolves 4x4 with stride 2 and padding 1; sides are multiples of 4."""
     height, width = x.shape[1] // 4, x.shape[2] // 4
     products = _zip(_contract(1, 0), _inputs(x), _filters(w))
     tiles = _map(lambda y: y.reshape(-1, height, width, w.shape[3]), products)
@@ -37,7 +37,7 @@ def down(x: Float[Array, "b 4*h 4*w c"], w: Float[Array, "4 4 c o"]) -> Float[Ar
 
 
 def up(g: Float[Array, "b 2*h 2*w o"], w: Float[Array, "4 4 c o"]) -> Float[Array, "b 4*h 4*w c"]:
-    """Its adjoint in x."""
+    """Applies the adjoint of `down` in x."""
     height, width, c = g.shape[1] // 2, g.shape[2] // 2, w.shape[2]
     products = _zip(_contract(1, 1), _outputs(g), _filters(w))
     tiles = _map(lambda d: d.reshape(-1, height, width, 2, 2 * c), products)
@@ -49,7 +49,7 @@ def up(g: Float[Array, "b 2*h 2*w o"], w: Float[Array, "4 4 c o"]) -> Float[Arra
 def filter_gradient(
     x: Float[Array, "b 4*h 4*w c"], g: Float[Array, "b 2*h 2*w o"]
 ) -> Float[Array, "4 4 c o"]:
-    """Its adjoint in w."""
+    """Applies the adjoint of `down` in w."""
     c, o = x.shape[3], g.shape[3]
     products = _zip(_contract(0, 0), _inputs(x), _outputs(g))
     w = _both_ways(G.T, _map(lambda u: u.reshape(2, 2, c, o), products))
@@ -57,7 +57,7 @@ def filter_gradient(
 
 
 def _inputs(x: Array) -> Grid:
-    """B d: of each tile of 3x3 blocks, the next of which begins with the third of this one."""
+    """Computes B d for each tile of 3x3 blocks; neighbouring tiles share a block."""
     blocks = _to_blocks(x)
     height, width, channels = blocks.shape[1:]
 
@@ -70,15 +70,17 @@ def _inputs(x: Array) -> Grid:
 
 
 def _filters(w: Array) -> Grid:
-    """G w: a row for each channel of a block."""
+    """Computes G w, with a row for each channel of a block."""
     c, o = w.shape[2:]
-    taps = lax.reshape(w, (2, 2, 2, 2, c, o))  # By row of blocks, row in a block, column, ...
+    taps = lax.reshape(
+        w, (2, 2, 2, 2, c, o)
+    )  # Axes: row of blocks, row in a block, column of blocks, ...
     tiles = [[_take(taps, {0: i, 2: j}) for j in range(2)] for i in range(2)]
     return _map(lambda u: u.reshape(4 * c, o), _both_ways(G, tiles))
 
 
 def _outputs(y: Array) -> Grid:
-    """A^T y: of each tile of 2x2 pixels."""
+    """Computes A^T y for each tile of 2x2 pixels."""
     b, height, width, o = y.shape
     pixels = lax.reshape(y, (b, height // 2, 2, width // 2, 2, o))
     tiles = [[_take(pixels, {2: i, 4: j}) for j in range(2)] for i in range(2)]
@@ -86,7 +88,7 @@ def _outputs(y: Array) -> Grid:
 
 
 def _to_blocks(x: Array) -> Array:
-    """2x2 pixels as channels, from [b 2h 2w c] with a frame of zeros: [b h+1 w+1 4c].
+    """Folds 2x2 pixels into channels: [b 2h 2w c] with a frame of zeros to [b h+1 w+1 4c].
 
     Written piece by piece, since XLA would compute a padded and transposed copy anew for each of
     its nine readers.
@@ -103,14 +105,14 @@ def _to_blocks(x: Array) -> Array:
 
 
 def _to_pixels(blocks: Array) -> Array:
-    """The way back, from [b h+1 w+1 2 2c]: the frame is cut off."""
+    """Unfolds [b h+1 w+1 2 2c] to pixels, and cuts the frame off."""
     b, h, w, _, c = blocks.shape
     pixels = blocks.transpose(0, 1, 3, 2, 4).reshape(b, 2 * h, 2 * w, c // 2)
     return pixels[:, 1:-1, 1:-1]
 
 
 def _overlap(parts: Sequence[Array], axis: int) -> Array:
-    """Blocks along `axis` from each tile's three: a third one and the next first one are added."""
+    """Adds up blocks along `axis`: each tile's third block and the next tile's first are one."""
 
     def shift(x: Array, before: int) -> Array:
         widths = [(0, 0, 0)] * x.ndim
@@ -124,21 +126,21 @@ def _overlap(parts: Sequence[Array], axis: int) -> Array:
 
 
 def _interleave(tiles: Grid) -> Array:
-    """The image of which these are each second pixel, of each second row."""
+    """Interleaves four images, each with every second pixel of every second row."""
     (b, height, width, channels), n = tiles[0][0].shape, len(tiles)
     y = _stack([_stack(row, 3) for row in tiles], 2)
     return y.reshape(b, n * height, n * width, channels)
 
 
 def _both_ways(matrix: np.ndarray, grid: Grid) -> Grid:
-    """`matrix` applied to the columns and to the rows of a grid."""
+    """Applies `matrix` to the columns and to the rows of a grid."""
     rows = [_combine(matrix, row) for row in grid]
     columns = [_combine(matrix, column) for column in zip(*rows, strict=True)]
     return [list(row) for row in zip(*columns, strict=True)]
 
 
 def _combine(matrix: np.ndarray, parts: Sequence[Array]) -> list[Array]:
-    """Of each row of a `matrix` of 0, 1 and -1, the sum of the parts with these signs."""
+    """Adds up `parts` with the signs in each row of a matrix of 0, 1 and -1."""
     return [
         functools.reduce(lax.add, (x if sign > 0 else lax.neg(x) for sign, x in terms))
         for terms in ([(s, x) for s, x in zip(row, parts, strict=True) if s] for row in matrix)
@@ -146,12 +148,12 @@ def _combine(matrix: np.ndarray, parts: Sequence[Array]) -> list[Array]:
 
 
 def _contract(a: int, b: int) -> Callable[[Array, Array], Array]:
-    """The product of two matrices over these axes."""
+    """Multiplies two matrices over these axes."""
     return lambda x, y: lax.dot_general(x, y, (((a,), (b,)), ((), ())))
 
 
 def _take(x: Array, at: dict[int, int]) -> Array:
-    """The part of `x` at these indices, by axis."""
+    """Slices `x` at these indices, by axis."""
     start = [at.get(axis, 0) for axis in range(x.ndim)]
     stop = [at[axis] + 1 if axis in at else size for axis, size in enumerate(x.shape)]
     return lax.squeeze(lax.slice(x, start, stop), [*at])

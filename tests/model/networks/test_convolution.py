@@ -79,7 +79,7 @@ def assert_same(actual, expected):
 
 @pytest.mark.parametrize("shape", [(4, 4, 3, 5), (8, 4, 1, 3), (4, 12, 5, 2), (16, 8, 3, 4)])
 @pytest.mark.parametrize(("function", "name"), FORMULATIONS)
-def test_each_formulation_is_the_plain_one(function, name, shape):
+def test_convolution__each_formulation_is_the_plain_one(function, name, shape):
     _, plain, inputs = CASES[name]
     with jax.enable_x64(True):
         arguments = [arrays(shape)[key] for key in inputs]
@@ -88,7 +88,7 @@ def test_each_formulation_is_the_plain_one(function, name, shape):
 
 @pytest.mark.parametrize("shape", [(8, 6, 1, 3), (4, 8, MANY, 2), (6, 4, MANY, 2)])
 @pytest.mark.parametrize("name", CASES)
-def test_what_is_chosen_is_the_plain_one(name, shape):
+def test_convolution__what_is_chosen_is_the_plain_one(name, shape):
     function, plain, inputs = CASES[name]
     with jax.enable_x64(True):
         arguments = [arrays(shape)[key] for key in inputs]
@@ -97,7 +97,7 @@ def test_what_is_chosen_is_the_plain_one(name, shape):
 
 @pytest.mark.parametrize("shape", [(8, 6, 3, 5), (4, 8, MANY, 2)])
 @pytest.mark.parametrize("name", CASES)
-def test_two_orders_of_derivatives_are_those_of_the_plain_ones(name, shape):
+def test_convolution__two_orders_of_derivatives_are_those_of_the_plain_ones(name, shape):
     function, plain, inputs = CASES[name]
     with jax.enable_x64(True):
         arguments = [arrays(shape)[key] for key in inputs]
@@ -105,7 +105,7 @@ def test_two_orders_of_derivatives_are_those_of_the_plain_ones(name, shape):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_bfloat16_stays_bfloat16_and_is_right_to_its_digits(name):
+def test_convolution__bfloat16_stays_bfloat16_and_is_right_to_its_digits(name):
     function, plain, inputs = CASES[name]
     arguments = [arrays((8, 8, MANY, 4), jnp.bfloat16)[key] for key in inputs]
     actual, expected = function(*arguments), plain(*arguments)
@@ -116,7 +116,7 @@ def test_bfloat16_stays_bfloat16_and_is_right_to_its_digits(name):
 
 @pytest.mark.parametrize("mode", ["jit", "pmap"])
 @pytest.mark.parametrize("channels", [3, MANY])
-def test_several_devices_give_the_numbers_of_one(channels, mode):
+def test_convolution__several_devices_give_the_numbers_of_one(channels, mode):
     """Of a gradient, in which both images are split over the devices and the filter is not."""
     parallel = Parallel.create(mode)
     num = jax.device_count()
@@ -139,7 +139,7 @@ def test_several_devices_give_the_numbers_of_one(channels, mode):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_rounding_is_that_of_a_convolution(name):
+def test_convolution__rounding_is_that_of_a_convolution(name):
     """In float32: at most a few times what XLA's own is off by."""
     function, plain, inputs = CASES[name]
     arguments = [arrays((16, 16, MANY, 128), np.float32)[key] for key in inputs]
@@ -156,7 +156,7 @@ def convolutions(function, arguments, platform: str) -> int:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_platform_that_a_program_is_for_chooses(name):
+def test_convolution__the_platform_that_a_program_is_for_chooses(name):
     function, _, inputs = CASES[name]
     numbers = [arrays((8, 8, MANY, 8), np.float32)[key] for key in inputs]
     assert convolutions(function, numbers, "cpu") == 0
@@ -166,7 +166,7 @@ def test_the_platform_that_a_program_is_for_chooses(name):
     assert convolutions(function, half, "cpu") == convolutions(function, few, "cpu") == 1
 
 
-def test_a_transposed_convolution_multiplies_by_no_zeros_on_a_cpu():
+def test_convolution__a_transposed_convolution_multiplies_by_no_zeros_on_a_cpu():
     arguments = [arrays((8, 8, 3, 8), np.float32)[key] for key in ("small", "filter")]
     for platform, dilated in {"cpu": False, "cuda": True}.items():
         lowered = jax.jit(up).trace(*arguments).lower(lowering_platforms=(platform,))

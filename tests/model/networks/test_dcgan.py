@@ -55,7 +55,7 @@ def see(net, variables, *inputs):
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("attributes", [0, 5])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_images_and_logits_have_their_shapes_and_are_float32(size, attributes, dtype):
+def test_networks__have_their_shapes_and_give_float32(size, attributes, dtype):
     drawn, g = shapes(Generator(size, 4, dtype=dtype), (2, 10), (2, attributes))
     logits, d = shapes(Discriminator(size, 4, dtype=dtype), (2, size, size, 3), (2, attributes))
     assert (drawn.shape, drawn.dtype) == ((2, size, size, 3), jnp.float32)
@@ -64,20 +64,20 @@ def test_images_and_logits_have_their_shapes_and_are_float32(size, attributes, d
 
 
 @pytest.mark.parametrize("size", [0, 4, 16, 48, 65, 256])
-def test_other_sizes_are_refused_and_the_possible_ones_named(size):
+def test_widths__refuse_other_sizes_and_name_the_possible_ones(size):
     with pytest.raises(ConfigError, match=rf"^config\.data\.image_size={size}: .*\(32, 64, 128\)"):
         widths(size, 64)
     with pytest.raises(ConfigError):
         shapes(Generator(size, 4), (2, 10), (2, 0))
 
 
-def test_widths_double_down_to_4_pixels():
+def test_widths__double_down_to_4_pixels():
     assert widths(32, 64) == [256, 128, 64]
     assert widths(64, 64) == [512, 256, 128, 64]
     assert widths(128, 16) == [256, 128, 64, 32, 16]
 
 
-def test_the_unconditional_generator_is_dcgans():
+def test_generator__unconditional_is_that_of_dcgan():
     _, variables = shapes(Generator(64, 64), (2, 100), (2, 0))
     layers = [100 * 512, 512 * 256, 256 * 128, 128 * 64, 64 * 3]
     normalised = 512 + 256 + 128 + 64
@@ -89,7 +89,7 @@ def test_the_unconditional_generator_is_dcgans():
     assert 16 * sum(layers) + 2 * normalised == 3_576_704  # That of the peers' examples.
 
 
-def test_the_unconditional_discriminator_is_dcgans():
+def test_discriminator__unconditional_is_that_of_dcgan():
     _, variables = shapes(Discriminator(64, 64), (2, 64, 64, 3), (2, 0))
     layers = [3 * 64, 64 * 128, 128 * 256, 256 * 512, 512 * 1]
     normalised = 128 + 256 + 512  # Not the first layer.
@@ -101,7 +101,7 @@ def test_the_unconditional_discriminator_is_dcgans():
     assert 16 * sum(layers) + 2 * normalised == 2_765_568
 
 
-def test_unconditional_networks_have_neither_projection_nor_film():
+def test_networks__unconditional_have_neither_projection_nor_film():
     _, plain = shapes(Generator(32, 4), (2, 10), (2, 0))
     _, film = shapes(Generator(32, 4, film=True), (2, 10), (2, 0))
     assert jax.tree.map(jnp.shape, film) == jax.tree.map(jnp.shape, plain)
@@ -111,7 +111,7 @@ def test_unconditional_networks_have_neither_projection_nor_film():
     assert {path[0] for path in added} == {"projection"}
 
 
-def test_images_stay_within_their_range_whatever_the_weights():
+def test_generator__stays_within_its_range_whatever_the_weights():
     net = Generator(32, 4)
     variables = jax.tree.map(lambda x: 20 * x, start(net)["params"])
     images = see(net, start(net) | {"params": variables}, Z, CONDITION)
@@ -120,7 +120,7 @@ def test_images_stay_within_their_range_whatever_the_weights():
     assert images.min() < -0.99
 
 
-def test_film_starts_as_the_identity_and_can_leave_it():
+def test_film__starts_as_the_identity_and_can_leave_it():
     plain, film = Generator(32, 4), Generator(32, 4, film=True)
     shared = start(plain)
 
@@ -136,7 +136,7 @@ def test_film_starts_as_the_identity_and_can_leave_it():
     assert jnp.abs(see(film, shared | {"params": moved}, Z, CONDITION) - expected).max() > 0.01
 
 
-def test_the_generator_draws_each_image_from_its_own_latent_and_condition():
+def test_generator__draws_each_image_from_its_own_latent_and_condition():
     net = Generator(32, 4, film=True)
     images = see(net, start(net), Z, CONDITION)
     other_z = see(net, start(net), Z.at[0].add(1.0), CONDITION)
@@ -146,7 +146,7 @@ def test_the_generator_draws_each_image_from_its_own_latent_and_condition():
         np.testing.assert_array_equal(other[1:], images[1:])
 
 
-def test_the_logit_is_affine_in_the_condition_as_a_projection_is():
+def test_discriminator__is_affine_in_the_condition_as_a_projection_is():
     net = Discriminator(32, 4, norm="none")
     logit = functools.partial(see, net, start(net), IMAGES)
     at_0, at_c = logit(0 * CONDITION), logit(CONDITION)
@@ -154,7 +154,7 @@ def test_the_logit_is_affine_in_the_condition_as_a_projection_is():
     assert jnp.abs(at_c - at_0).min() > 0.01
 
 
-def test_the_projection_says_as_much_however_many_attributes_there_are():
+def test_discriminator__projection_says_as_much_however_many_attributes_there_are():
     # The same attribute said three times over, by equal directions, weighs 3 / sqrt(3) as much.
     net = Discriminator(32, 4, norm="none")
     params = start(net)["params"]
@@ -169,7 +169,7 @@ def test_the_projection_says_as_much_however_many_attributes_there_are():
 
 
 @pytest.mark.parametrize(("norm", "alone"), [("batch", False), ("layer", True), ("none", True)])
-def test_in_training_batch_norm_alone_mixes_images(norm, alone):
+def test_discriminator__in_training_batch_norm_alone_mixes_images(norm, alone):
     net = Discriminator(32, 4, norm=norm)
     apply = jax.jit(lambda x: net.apply(start(net), x, CONDITION, train=True, mutable=True)[0])
     change = jnp.abs(apply(IMAGES.at[0].multiply(-0.5)) - apply(IMAGES))
@@ -177,7 +177,7 @@ def test_in_training_batch_norm_alone_mixes_images(norm, alone):
     assert (change[1:].max() < 1e-5) == alone
 
 
-def test_the_two_networks_agree_on_how_many_times_they_halve():
+def test_networks__agree_on_how_many_times_they_halve():
     for size in SIZES:
         _, g = shapes(Generator(size, 4), (2, 10), (2, 0))
         _, d = shapes(Discriminator(size, 4), (2, size, size, 3), (2, 0))
