@@ -54,7 +54,7 @@ class Pictures(NamedTuple):
 
     files: Files
     folder: str  # Name of the folder within `files`.
-    stamps: dict[str, Stamp]  # One a picture, by its name within `folder`.
+    stamps: dict[str, Stamp]  # The stamp of each picture, by its name within `folder`.
 
     def path(self, name: str) -> str:
         """Returns the name of a picture within `files`."""

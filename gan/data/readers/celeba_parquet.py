@@ -1,9 +1,9 @@
-"""Reads CelebA, or what is labelled like it, from parquet files of Hugging Face's form.
+"""Reads CelebA, or what is labelled like it, from parquet files named as on Hugging Face.
 
-    train-00000-of-00019.parquet ...  valid-...  test-...      right there or in a sub-folder
+    train-00000-of-00019.parquet ...  valid-...  test-...      in the folder or in a sub-folder
 
-People get CelebA so as `flwrlabs/celeba`. The columns are `image` (encoded files), `celeb_id`
-(identity; may be missing) and one of booleans, of 0 | 1 or of -1 | 1 for each attribute.
+On Hugging Face, CelebA is called `flwrlabs/celeba`. The columns are `image` (encoded files),
+`celeb_id` (identity; may be missing) and one of booleans, of 0 | 1 or of -1 | 1 for each attribute.
 
 The source has CelebA's 40 attributes in its order, or other columns in theirs; JPEG or PNG files,
 of one frame if they are CelebA's; and splits by hash if only train is there.
@@ -160,7 +160,7 @@ def inspect_first(
 def inspect_picture(
     picture: Picture | DataError, name: str, columns: Columns
 ) -> tuple[tuple[str, ...], tuple[int, int] | None]:
-    """Returns the formats, and the frame or None, that this picture lets expect of all."""
+    """Returns the formats and the frame, or None, that all pictures should have, judged by one."""
     image = open_header(picture, name, ("JPEG", "PNG"))
     width, height = image.size
     if columns.names == ATTRIBUTES and is_aligned(height, width):

@@ -20,8 +20,13 @@ from jaxtyping import Int64, UInt8
 from gan.data.readers.files import WHOLE_END, Files, is_whole, read_lines
 from gan.errors import DataError, first_few
 
-STYLES = ({"-1": 0, "1": 1}, {"0": 0, "1": 1}, {"false": 0, "true": 1}, {"no": 0, "yes": 1})
-FLOATS = {"-1.0": "-1", "0.0": "0", "1.0": "1"}  # So pandas writes a column with a missing value.
+STYLES = (  # Pairs of values that mean 0 and 1; a column keeps to one of them.
+    {"-1": 0, "1": 1},
+    {"0": 0, "1": 1},
+    {"false": 0, "true": 1},
+    {"no": 0, "yes": 1},
+)
+FLOATS = {"-1.0": "-1", "0.0": "0", "1.0": "1"}  # pandas writes 1.0 if a value is missing.
 VALUES = {value for style in (*STYLES, FLOATS) for value in style}
 
 
@@ -144,7 +149,7 @@ def _parse_header(
             f"{where}: line 1 has to name the columns, and line 2 to be the first row; but line 1 "
             f"is {','.join(names)[:80]!r}, and one of them is empty."
         )
-    unnamed = names[0] in ("", "Unnamed: 0")  # So pandas writes it, and so it reads and writes it.
+    unnamed = names[0] in ("", "Unnamed: 0")  # pandas writes "", then "Unnamed: 0".
     first = int(unnamed and is_whole(first_row[1][0]))
     if first == len(names):
         raise DataError(f"{where}, line 1: no column names the pictures.")

@@ -200,7 +200,7 @@ def is_whole(text: str, end: int = WHOLE_END) -> bool:
 
 
 def read_nth(files: Files, names: Sequence[str], index: int) -> bytes:
-    """Reads the file `names[index]`. With the first two bound, this is a `Split.read`."""
+    """Reads the file `names[index]`: with `files` and `names` bound, a `Split.read`."""
     return files.read(names[index])
 
 

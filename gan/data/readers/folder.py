@@ -28,7 +28,7 @@ from jaxtyping import UInt8
 from gan.config import Data
 from gan.data.decode import ANY_FORMAT, SQUARE, Recipe, decode_picture
 from gan.data.readers.files import MAX_TEXT, Files, Folder, open_data, open_files, read_nth
-from gan.data.readers.folder_labels import Contents, FolderLabels, find_labels, get_folders
+from gan.data.readers.folder_labels import FolderContents, FolderLabels, find_labels, get_folders
 from gan.data.source import SPLITS, Source, Split, hash_splits, share_splits
 from gan.errors import DataError, first_few
 
@@ -50,28 +50,30 @@ def open_source(config: Data) -> Source:
     found = scan_pictures(
         open_data(config, "folder", "pictures", "They may lie at any depth in it.")
     )
-    names, load, labels, how = find_labels(config, found)
+    labels = find_labels(config, found)
     digest = hashlib.sha256(repr(sorted(found.stamps.items())).encode())
-    if labels:
-        digest.update(labels[0].read(labels[1], MAX_TEXT))
-    used = labels and labels[0].where(labels[1])
+    csv = None
+    if labels.csv:
+        files, name = labels.csv
+        digest.update(files.read(name, MAX_TEXT))
+        csv = files.where(name)
     if lost := [name for name in found.others if NOT_READ.search(name)]:
         log.warning(
             "%s: %s pictures of kinds that are not read (%s) were left out. Convert them to PNG or "
             "JPEG to use them.",
             *(found.files.path, f"{len(lost):,}", ", ".join(sorted(set(map(get_extension, lost))))),
         )
-    others = [name for name in found.others if found.files.where(name) != used]
+    others = [name for name in found.others if found.files.where(name) != csv]
     others = [name for name in others if not NOT_READ.search(name)]
     kinds = sorted({get_extension(name) or "without extension" for name in others})
     kind = "folder" if isinstance(found.files, Folder) else "zip"
     return Source(
         name="folder",
-        found=f"{len(found.stamps):,} pictures in the {kind} {found.files.path}; {how}"
+        found=f"{len(found.stamps):,} pictures in the {kind} {found.files.path}; {labels.how}"
         + f"; {len(others):,} other files were left alone: {', '.join(kinds)}" * bool(others),
         fingerprint=digest.hexdigest(),
-        attribute_names=names,
-        splits=share_splits(lambda: split_pictures(found.files, load())),
+        attribute_names=labels.names,
+        splits=share_splits(lambda: split_pictures(found.files, labels.load())),
         formats=ANY_FORMAT,
     )
 
@@ -127,8 +129,8 @@ def get_extension(name: str) -> str:
     return PurePosixPath(name).suffix.lower()
 
 
-def scan_pictures(files: Files) -> Contents:
-    """Finds all pictures. DataError if there are fewer than splits."""
+def scan_pictures(files: Files) -> FolderContents:
+    """Finds all pictures. DataError if there are fewer than three: one for each split."""
     there = files.list(deep=True)
     stamps = {name: stamp for name, stamp in there.items() if is_picture(name)}
     others = [name for name in there if name not in stamps]
@@ -143,7 +145,7 @@ def scan_pictures(files: Files) -> Contents:
     for name in stamps:
         same = [a == b for a, b in zip(common, get_folders(name), strict=False)]
         common = common[: (*same, False).index(False)]
-    return Contents(files, stamps, common, others)
+    return FolderContents(files, stamps, common, others)
 
 
 def split_pictures(files: Files, labels: FolderLabels) -> dict[str, Split]:

@@ -1,6 +1,7 @@
 """Finds the labels of one's own pictures: in a CSV file, or in the names of their folders.
 
-`find_labels` decides which, and reads the names of the attributes; `FolderLabels` has the rest.
+`find_labels` decides which, and reads only the names of the attributes; `read_csv_labels` or
+`label_classes` return the rest, as `FolderLabels`.
 """
 
 import functools
@@ -26,11 +27,11 @@ SPLIT_VALUES = SPLIT_FOLDERS | {"0": "train", "1": "validation", "2": "test"}
 SPLIT_COLUMNS, PERSON_COLUMNS = ("split", "partition"), ("identity", "person")
 
 
-class Contents(NamedTuple):
+class FolderContents(NamedTuple):
     """What lies in a folder or zip of one's own pictures."""
 
     files: Files
-    stamps: Mapping[str, Stamp]  # One a picture, by its name.
+    stamps: Mapping[str, Stamp]  # The stamp of each picture, by its name.
     common: tuple[str, ...]  # The folders that all pictures lie in.
     others: Sequence[str]  # Names of the files that are no pictures.
 
@@ -38,29 +39,37 @@ class Contents(NamedTuple):
 class FolderLabels(NamedTuple):
     """The labels of all n pictures that are used."""
 
-    names: Sequence[str]  # The pictures.
+    names: Sequence[str]  # Names of the pictures.
     attributes: np.ndarray  # uint8 [n a] of 0 | 1.
     splits: Sequence[str] | None  # None if they are to be split by hash.
-    people: Sequence[str]  # "" where unknown.
-    left_out: Sequence[tuple[str, str, str]] = ()  # (split, picture, reason) of all others.
+    people: Sequence[str]  # Who is on each picture; "" where unknown.
+    left_out: Sequence[tuple[str, str, str]] = ()  # (split, picture, reason) of other pictures.
 
 
-def find_labels(
-    config: Data, found: Contents
-) -> tuple[tuple[str, ...], Callable[[], FolderLabels], tuple[Files, str] | None, str]:
-    """Finds out where the labels of these pictures are.
+class FoundLabels(NamedTuple):
+    """Where the labels are."""
 
-    Returns the names of the attributes, a function that reads the labels, the CSV file if there is
-    one, and a line on the labels for the log. ConfigError or DataError says what does not fit.
+    names: tuple[str, ...]  # Names of the attributes.
+    load: Callable[[], FolderLabels]  # Reads the labels.
+    csv: tuple[Files, str] | None  # The CSV file, if they are in one.
+    how: str  # What they tell, for the log.
+
+
+def find_labels(config: Data, found: FolderContents) -> FoundLabels:
+    """Finds out where the labels of these pictures are, and reads the names of the attributes.
+
+    ConfigError if `config.labels` is missing or unclear, DataError for a wrong first line of the
+    CSV file, and for folders of which the splits or classes are unclear.
     """
-    labels = find_csv(config, found)
-    if labels is None:
+    csv = find_csv(config, found)
+    if csv is None:
         names, splits, classes = parse_folders(found)
         how = f"{len(names)} classes: {first_few(list(names))}" if names else "no labels"
         how += "; splits by folder" if splits else "; split by file"
-        return names, functools.partial(label_classes, found, names, splits, classes), None, how
-    where = labels[0].where(labels[1])
-    columns = read_column_names(*labels)
+        load = functools.partial(label_classes, found, names, splits, classes)
+        return FoundLabels(names, load, None, how)
+    where = csv[0].where(csv[1])
+    columns = read_column_names(*csv)
     split, person = (
         find_column(where, columns, known) for known in (SPLIT_COLUMNS, PERSON_COLUMNS)
     )
@@ -72,11 +81,12 @@ def find_labels(
         if person
         else "split by file"
     )
-    load = functools.partial(read_csv_labels, found, labels, names, split, person, config.on_bad)
-    return names, load, labels, f"{how}; {'with' if person else 'without'} identities"
+    load = functools.partial(read_csv_labels, found, csv, names, split, person, config.on_bad)
+    how += f"; {'with' if person else 'without'} identities"
+    return FoundLabels(names, load, csv, how)
 
 
-def find_csv(config: Data, found: Contents) -> tuple[Files, str] | None:
+def find_csv(config: Data, found: FolderContents) -> tuple[Files, str] | None:
     """Returns the CSV file `config.labels`, or the only one beside the pictures or above them.
 
     ConfigError if `config.labels` is not there, or if it has to choose between several.
@@ -117,8 +127,8 @@ def find_column(where: str, columns: Sequence[str], known: Sequence[str]) -> str
 
 
 def read_csv_labels(
-    found: Contents,
-    labels: tuple[Files, str],
+    found: FolderContents,
+    csv: tuple[Files, str],
     names: tuple[str, ...],
     split: str | None,
     person: str | None,
@@ -128,7 +138,7 @@ def read_csv_labels(
 
     DataError if a value is wrong, or if the file and the folder name different pictures.
     """
-    table = read_csv(*labels)
+    table = read_csv(*csv)
     columns = [table.binary(name) for name in names]
     attributes = np.stack(columns, axis=1) if names else np.zeros((len(table.lines), 0), np.uint8)
     splits = [read_split(table, split, row) for row in range(len(table.lines))] if split else None
@@ -166,7 +176,7 @@ def read_split(table: CsvTable, column: str, row: int) -> str:
     return SPLIT_VALUES[value.strip().lower()]
 
 
-def match_rows(table: CsvTable, found: Contents) -> dict[str, int]:
+def match_rows(table: CsvTable, found: FolderContents) -> dict[str, int]:
     """Returns the row of each picture that the table names.
 
     A row names a picture by its path or by the end of it; a name that fits none is kept as it is.
@@ -242,7 +252,7 @@ def drop_extension(name: str) -> str:
     return posixpath.splitext(name)[0]
 
 
-def parse_folders(found: Contents) -> tuple[tuple[str, ...], list[str] | None, list[str]]:
+def parse_folders(found: FolderContents) -> tuple[tuple[str, ...], list[str] | None, list[str]]:
     """Returns the names of the classes, the split of each picture, and the class of each picture.
 
     Splits are None unless all folders at the top are named as splits. DataError for pictures whose
@@ -282,7 +292,7 @@ def parse_folders(found: Contents) -> tuple[tuple[str, ...], list[str] | None, l
 
 
 def label_classes(
-    found: Contents, names: tuple[str, ...], splits: list[str] | None, classes: list[str]
+    found: FolderContents, names: tuple[str, ...], splits: list[str] | None, classes: list[str]
 ) -> FolderLabels:
     """Returns the labels of pictures in a folder a class: one-hot, in the order of `names`."""
     attributes = np.zeros((len(classes), len(names)), np.uint8)

@@ -46,7 +46,7 @@ from gan.errors import ConfigError, DataError, first_few, nearest
 from gan.runtime.tensorflow import import_tensorflow
 
 DATASET_NAME = re.compile(r"(?P<dataset>\w+)(/(?P<config>[\w.+-]+))?(:(?P<version>\d+\.\d+\.\d+))?")
-ALIASES = {  # How data sets call each split.
+ALIASES = {  # Names that data sets give to each split.
     "train": ("train",),
     "validation": ("validation", "valid", "val"),
     "test": ("test",),
