@@ -34,7 +34,7 @@ Dials = collections.namedtuple("Dials", ["_".join(path) for path in dial_setting
 
 
 def half_cosine(start: float, end: float, length: float, images_seen: ImagesSeen) -> ImagesSeen:
-    """Goes from `start` at 0 images to `end` at `length`, then stays (arXiv 2501.05441, table 6)."""
+    """Goes from `start` at 0 images to `end` at `length` (arXiv 2501.05441, table 6)."""
     angle = 0.5 * jnp.pi * jnp.minimum(images_seen / length, 1.0)
     return start * jnp.cos(angle) ** 2 + end * jnp.sin(angle) ** 2
 

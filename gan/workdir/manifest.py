@@ -32,7 +32,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str) -> "Manifest":
-        """Reads JSON. Raises ValueError if it is damaged, ConfigError if a newer version wrote it."""
+        """Reads JSON. Raises ValueError if damaged, ConfigError if a newer version wrote it."""
         fields = json.loads(text)
         if not isinstance(fields, dict):
             raise ValueError("it is no table")

@@ -28,7 +28,7 @@ MIN_CHANNELS = 64
 
 @jax.custom_vjp
 def down(x: Large, w: Filter) -> Float[Array, "b H//2 W//2 o"]:
-    """Convolves 4x4 with stride 2, which halves the side; differentiable to any order in reverse."""
+    """Convolves 4x4 with stride 2, which halves the side. Has derivatives of any order."""
     return _down(x, w)
 
 
