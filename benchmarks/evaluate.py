@@ -26,16 +26,18 @@ COMMAND = "from gan import main; main.main()"
 
 
 def scoring(pictures: int, size: int, features: int, width: int, rounds: int) -> dict[str, Any]:
-    """Seconds of each score, of n real and n fake pictures or features, by what it is of."""
+    """Seconds of each score, of n real and n generated pictures or features, by what it is of."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (2, pictures, size, size, 3), np.uint8)
     rows = rng.standard_normal((2, features, width), np.float32)
+    of_pictures, of_features = (
+        {name: score.function for name, score in registry.items()}
+        for registry in (scores.PICTURES, scores.FEATURES)
+    )
+    of_features[", ".join(scores.NEIGHBOURS)] = neighbour_scores
     kinds = {
-        f"{pictures:,} pictures of {size} px": (scores.PICTURES, images),
-        f"{features:,} x {width:,} features": (
-            {**scores.FEATURES, ", ".join(scores.NEIGHBOURS): neighbour_scores},
-            rows,
-        ),
+        f"{pictures:,} pictures of {size} px": (of_pictures, images),
+        f"{features:,} x {width:,} features": (of_features, rows),
     }
     results = {}
     for kind, (functions, sets) in kinds.items():
@@ -61,7 +63,7 @@ def whole(settings: list[str], checkpoints: int, images: int) -> dict[str, Any]:
         )
         evaluate = ("--mode=evaluate", workdir)
         begin = time.perf_counter()
-        # Cold: with the compiling, and the training of the network that looks.
+        # Cold: with the compiling, and the training of the attribute classifier.
         printed = turns.in_a_process(COMMAND, *evaluate, XDG_CACHE_HOME=folder)
         total = time.perf_counter() - begin
     first, *later = (float(x) for x in re.findall(r"^step \d+, ([\d.]+) s:", printed, re.M))
@@ -91,10 +93,10 @@ def report_whole(measured: dict[str, Any]) -> str:
     """A row for each part of the job."""
     later = measured["later_seconds"]
     parts = {
-        "training the network that looks, once for a data set": measured["network_seconds"],
-        "start-up, data, and the first checkpoint's floors": measured["before_seconds"],
-        "first checkpoint, with compiling and the reals": measured["first_seconds"],
-        "each later one: restored, drawn, looked at, scored": statistics.mean(later),
+        "training the attribute classifier, once for a data set": measured["network_seconds"],
+        "start-up, data, and the first checkpoint's baselines": measured["before_seconds"],
+        "first checkpoint, with compiling and the reference set": measured["first_seconds"],
+        "each later one: restored, drawn, extracted from, scored": statistics.mean(later),
         "the whole": measured["total_seconds"],
     }
     rows = [("", "seconds"), *((name, f"{seconds:.1f}") for name, seconds in parts.items())]

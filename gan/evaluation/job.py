@@ -33,7 +33,7 @@ from gan.evaluation.score_checkpoint import (
 from gan.metrics.extractors.extractor import Extractor, ExtractorInputs
 from gan.metrics.extractors.registry import make_extractors
 from gan.metrics.reference_set import ReferenceSet
-from gan.metrics.scores import better_direction, find_score
+from gan.metrics.scores import better_direction, find_score, registered_names
 from gan.runtime import storage
 from gan.runtime.logs import EventWriter, log, read_rows, tensorboard_is_installed
 from gan.runtime.pictures import make_grid, write_png
@@ -198,10 +198,13 @@ class Job:
                 f"--seeds={max(seeds)}: at most {MAX_SEED // reference.num - 1:,}, as each stands "
                 f"for {reference.num:,} latents."
             )
+        names = registered_names(extractor.name for extractor in reference.extractors)
         scored = {
             row["step"]
             for row in rows
-            if row.get("protocol") == stamp and row["generated"].get("seeds") == seeds
+            if row.get("protocol") == stamp
+            and row["generated"].get("seeds") == seeds
+            and names <= row["scores"].keys()
         }
         todo = [s for s in steps if s not in scored and (folder, s) not in self._bad]
         if not todo and folder in self._concluded:

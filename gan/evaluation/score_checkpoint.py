@@ -17,7 +17,7 @@ from gan.data.faces import dataset
 from gan.metrics import conditional, rendered
 from gan.metrics.distances import spread_rows
 from gan.metrics.reference_set import PictureSet, ReferenceSet, finite_or_none
-from gan.metrics.scores import Scores, full_name
+from gan.metrics.scores import Measured, Scores, full_name
 from gan.model.state import Params
 from gan.runtime.pictures import make_grid
 from gan.sampling.open_run import Run
@@ -91,21 +91,14 @@ class Drawn:
         before, *after = np.concatenate(logits)[:, columns].reshape(*requests.shape[:2], -1)
         return conditional.compare_swaps(before, np.stack(after), asked[:, columns]), columns
 
-    def truth(self) -> dict[str, tuple[float, float]]:
-        """Of rendered faces, whose law is known: each score beside that of as many real ones."""
+    def truth(self) -> dict[str, Measured]:
+        """Scores of rendered faces, whose law is known."""
         train, fresh = self._run.table.rows, fresh_faces(self._reference)
-        fake = self._see(fresh.attributes, np.arange(len(fresh.images)))
-        decoded = [
-            (self._reference.attribute_logits(x) > 0).astype(np.uint8) for x in (fake, fresh)
-        ]
-        joint = [rendered.score_joint(x, law()) for x in decoded]
-        whole = [rendered.score_compositions(train, fresh.attributes, x) for x in decoded]
-        return {
-            "joint": tuple(x.total_variation for x in joint),
-            "contradictions": tuple(x.contradictions for x in joint),
-            "correct_seen": tuple(x.seen for x in whole),
-            "correct_unseen": tuple(x.unseen for x in whole),
-        }
+        generated = self._see(fresh.attributes, np.arange(len(fresh.images)))
+        decoded = ((self._reference.attribute_logits(x) > 0) for x in (generated, fresh))
+        return rendered.score_rendered(
+            train, fresh.attributes, *(x.astype(np.uint8) for x in decoded), law()
+        )
 
     def _see(self, asked: Attributes, seeds: np.ndarray) -> PictureSet:
         return self._reference.extract(self._draw(seeds, asked), asked)
@@ -152,7 +145,7 @@ def judge_checkpoint(reference: ReferenceSet, drawn: Drawn) -> tuple[Row, dict[s
         _add(
             row,
             reference,
-            {"swap": (swaps.mean_success, np.nan), "leakage": (swaps.leakage, np.nan)},
+            {"swap": Measured(swaps.mean_success), "leakage": Measured(swaps.leakage)},
         )
     if row["attributes"] and reference.is_rendered and reference.names == tuple(dataset.ATTRIBUTES):
         _add(row, reference, drawn.truth())
@@ -223,12 +216,14 @@ def fresh_faces(reference: ReferenceSet) -> PictureSet:
     return reference.extract(images[: reference.num], attributes[: reference.num])
 
 
-def _add(row: Row, reference: ReferenceSet, scores: Mapping[str, tuple[float, float]]) -> None:
-    """Scores of one set alone, with their floors."""
-    for name, (value, floor) in scores.items():
-        whole = full_name(name, reference.classifier.name)
-        row["scores"][whole] = {
-            "mean": finite_or_none(value),
+def _add(row: Row, reference: ReferenceSet, scores: Mapping[str, Measured]) -> None:
+    """Adds scores of one set of pictures to a row."""
+    for name, measured in scores.items():
+        found = {
+            "mean": finite_or_none(measured.value),
             "sd": None,
-            "floor": finite_or_none(floor),
+            "floor": finite_or_none(measured.baseline),
         }
+        if measured.cases is not None:
+            found["cases"] = measured.cases
+        row["scores"][full_name(name, reference.classifier.name)] = found

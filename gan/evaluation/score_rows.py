@@ -9,14 +9,14 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from gan.metrics.scores import better_direction
+from gan.metrics.scores import FEATURES, PICTURES, base_name, better_direction
 from gan.runtime.logs import read_rows
 from gan.runtime.storage import Path
 
 Row = Mapping[str, Any]
 # A checkpoint is chosen by the first of these that it has. FD-attr needs no weights from elsewhere.
 DEFAULTS = ("FD-attr", "FID", "FD", "swd")
-# The scores to show, in this order, where there is no room for all.
+# The scores that come first, in this order, where there is no room for all.
 MAIN = ("FID", "FD-attr", "accuracy_ratio", "swap", "precision", "recall", "swd")
 
 
@@ -108,8 +108,15 @@ def short_name(name: str) -> str:
 
 
 def main_score_names(rows: Sequence[Row]) -> list[str]:
-    """Names of the scores of `MAIN` that these rows have, in the order of `MAIN`."""
-    return [name for base in MAIN if (name := pick_score(base, score_names(rows)))]
+    """Names of the scores to show of these rows where there is no room for all.
+
+    They are those of `MAIN`, then all others that are registered as main scores.
+    """
+    names = score_names(rows)
+    first = [name for base in MAIN if (name := pick_score(base, names))]
+    registered = (PICTURES | FEATURES).items()
+    main = [base for base, score in registered if score.main]
+    return list(dict.fromkeys([*first, *(name for name in names if base_name(name) in main)]))
 
 
 def default_score_name(rows: Sequence[Row]) -> str | None:

@@ -16,6 +16,7 @@ from gan.metrics.scores import better_direction
 from gan.workdir.best import Best
 
 WIDTH = 100  # Letters of a line.
+GAP = "  "  # Between columns.
 FEW = 5  # Attributes shown at either end of a long attribute table.
 NAME = 24  # Letters of an attribute's name.
 
@@ -48,7 +49,20 @@ def _lay_out_protocol(rows: Sequence[Row], best: Best) -> str:
     ]
     if best_step is not None:
         notes.append(f"* the best by {best.score}")
-    return "\n".join([*align_columns(cells), *(shorten(note, WIDTH) for note in notes)])
+    lines = [line for block in _fold(cells) for line in align_columns(block)]
+    return "\n".join([*lines, *(shorten(note, WIDTH) for note in notes)])
+
+
+def _fold(cells: Sequence[Sequence[str]]) -> list[list[list[str]]]:
+    """Splits a table by its columns into tables that fit `WIDTH`; all have the first column."""
+    first, *others = zip(*cells, strict=True)
+    blocks = [[first]]
+    for column in others:
+        widths = [max(map(len, x)) + len(GAP) for x in (*blocks[-1], column)]
+        if sum(widths) - len(GAP) > WIDTH and len(blocks[-1]) > 1:
+            blocks.append([first])
+        blocks[-1].append(column)
+    return [[list(row) for row in zip(*block, strict=True)] for block in blocks]
 
 
 def lay_out_attributes(row: Row) -> str:
@@ -96,13 +110,13 @@ def align_columns(cells: Sequence[Sequence[str]], left: int = 0) -> list[str]:
     Columns that would go beyond `WIDTH` are left out, the last ones first.
     """
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    while sum(widths) + 2 * (len(widths) - 1) > WIDTH:
+    while sum(widths) + len(GAP) * (len(widths) - 1) > WIDTH:
         widths.pop()
     lines = []
     for row in cells:
         columns = enumerate(zip(row, widths, strict=False))
         aligned = (f"{x:<{w}}" if i < left else f"{x:>{w}}" for i, (x, w) in columns)
-        lines.append("  ".join(aligned).rstrip())
+        lines.append(GAP.join(aligned).rstrip())
     return lines
 
 

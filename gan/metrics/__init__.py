@@ -1,1 +1,1 @@
-"""How good pictures are."""
+"""Scores: functions of reference and generated pictures."""

@@ -1,9 +1,9 @@
-"""Whether generated faces are what was asked for, as an attribute network sees them.
+"""Whether generated faces show what was requested, as an attribute classifier reads them.
 
-It sees an attribute where its logit is positive. Its scores on generated pictures stand over those
-on real ones that it was not trained on: a request cannot be seen to be met better than attributes
-can be seen at all. Accuracy is not among them: few attributes are frequent, so that "no" to all
-has 80 % of CelebA right.
+The classifier finds an attribute where its logit is above 0. Its rates on generated pictures are
+compared with those on real pictures that it was not trained on, because a request cannot seem met
+more often than the attribute is found at all. Rates are balanced: most attributes are rare, and a
+plain accuracy of 80 % on CelebA is reached by never finding any.
 """
 
 from collections.abc import Collection, Sequence
@@ -16,127 +16,137 @@ from jaxtyping import Bool, Float, Float64, Int, UInt8
 from gan.metrics.distances import Features, check_features, frechet_distance
 
 Logits = Float[np.ndarray, "_ _"]
-Attributes = UInt8[np.ndarray, "_ _"]  # 0 | 1
+Attributes = UInt8[np.ndarray, "_ _"]  # [n a], 0 (lacks it) or 1 (has it).
 
-CHANCE = 0.5  # The balanced accuracy of a guess, and of always the same answer.
-READABLE = 0.6  # Below, the network hardly knows the attribute: its verdict says nothing.
-SURE, FAIR = 0.9, 0.75
-# Of two annotators who labelled the same CelebA pictures anew, agreement on these was no better
-# than chance (Wu et al. 2023, arXiv 2210.07356, abstract).
+CHANCE = 0.5  # Balanced accuracy of guesses, and of always the same answer.
+READABLE = 0.6  # Below it the classifier hardly knows the attribute: its answers say nothing.
+SURE, FAIR = 0.9, 0.75  # Balanced accuracy on real pictures, from which a tier begins.
+# Two annotators who labelled the same CelebA pictures anew agreed on these no better than by chance
+# (Wu et al. 2023, arXiv 2210.07356, abstract).
 RANDOM_IN_CELEBA = ("High_Cheekbones", "Oval_Face", "Pointy_Nose")
 
 
 class Rates(NamedTuple):
-    """Of each attribute, shares in [0, 1]; NaN where there was nothing to take a share of."""
+    """How well the classifier finds each attribute: shares in [0, 1], NaN without such faces."""
 
-    true_positive: Float64[np.ndarray, " a"]  # PictureSet, of the faces to have it.
-    true_negative: Float64[np.ndarray, " a"]  # Not seen, of the faces to lack it.
-    balanced_accuracy: Float64[np.ndarray, " a"]  # The mean of both.
+    true_positive: Float64[np.ndarray, " a"]  # Found, among faces requested to have it.
+    true_negative: Float64[np.ndarray, " a"]  # Not found, among faces requested to lack it.
+    balanced_accuracy: Float64[np.ndarray, " a"]  # Mean of these two.
     f1: Float64[np.ndarray, " a"]  # Harmonic mean of `true_positive` and `precision`.
-    precision: Float64[np.ndarray, " a"]  # To have it, of the faces where it is seen.
-    positives: Int[np.ndarray, " a"]  # The number of faces to have it.
+    precision: Float64[np.ndarray, " a"]  # Requested, among faces in which it is found.
+    positives: Int[np.ndarray, " a"]  # Number of faces requested to have it.
 
 
 def attribute_rates(logits: Logits, attributes: Attributes) -> Rates:
-    """How well decisions [n a] agree with the attributes [n a] asked for (or, of reals, labelled).
+    """Compares the classifier's logits [n a] with requests, or labels of real pictures, [n a].
 
-    Raises ValueError for other shapes, attributes other than 0 and 1, NaN or infinity.
+    Raises ValueError for different shapes, attributes other than 0 and 1, NaN or infinity.
     """
     check_features(1, logits=logits)
     _check_attributes("attributes", attributes, logits.shape)
-    asked, seen = attributes == 1, logits > 0
-    hits = (asked & seen).sum(axis=0)
-    rejections = (~asked & ~seen).sum(axis=0)
-    positives, sightings = asked.sum(axis=0), seen.sum(axis=0)
+    requested, found = attributes == 1, logits > 0
+    hits = (requested & found).sum(axis=0)
+    rejections = (~requested & ~found).sum(axis=0)
+    positives, findings = requested.sum(axis=0), found.sum(axis=0)
     true_positive = _ratio(hits, positives)
     true_negative = _ratio(rejections, len(logits) - positives)
     return Rates(
         true_positive=true_positive,
         true_negative=true_negative,
         balanced_accuracy=(true_positive + true_negative) / 2,
-        f1=_ratio(2 * hits, np.where(positives, positives + sightings, 0)),
-        precision=_ratio(hits, sightings),
+        f1=_ratio(2 * hits, np.where(positives, positives + findings, 0)),
+        precision=_ratio(hits, findings),
         positives=positives,
     )
 
 
 def accuracy_ratio(
-    generated: Rates, real: Rates, where: Bool[np.ndarray, " a"] | None = None
+    generated: Rates, reference: Rates, where: Bool[np.ndarray, " a"] | None = None
 ) -> float:
-    """Mean balanced accuracy on generated pictures, over that on real ones.
+    """Mean balanced accuracy on generated pictures, over the same on real ones.
 
-    Over the attributes that are `comparable` and, if given, in `where` (as of one tier). 1 is as
-    clear as in real pictures; caricatures exceed it. A generator that ignores requests does not get
-    0 but about 0.5 / 0.9: see `control`. NaN where no attribute counts.
+    The means are over `comparable_attributes`, and those of them in `where` if it is given. At 1
+    requests show as clearly as attributes of real pictures do; caricatures exceed 1. A generator
+    that ignores requests gets about 0.5 / 0.9, not 0: see `control`. NaN if no attribute counts.
     """
-    return _compare(generated, real, where, 0.0)
+    return _compare(generated, reference, where, 0.0)
 
 
-def control(generated: Rates, real: Rates, where: Bool[np.ndarray, " a"] | None = None) -> float:
-    """As `headline`, of what either mean exceeds chance by: 0 where requests are ignored.
+def control(
+    generated: Rates, reference: Rates, where: Bool[np.ndarray, " a"] | None = None
+) -> float:
+    """(mean balanced accuracy - 0.5) on generated pictures, over the same on real ones.
 
-    Of one attribute it is the difference that the request makes to the share of faces that truly
-    have it, with the network's errors taken out (Rogan & Gladen 1978) if it errs on generated
-    pictures as it does on real ones.
+    The means are those of `accuracy_ratio`: 0 where requests are ignored, 1 where they show as
+    clearly as attributes of real pictures do. For one attribute it is by how much requesting it
+    raises the share of faces that have it, corrected for the classifier's errors (Rogan & Gladen
+    1978), if it errs on generated pictures as it does on real ones. NaN if no attribute counts.
     """
-    return _compare(generated, real, where, CHANCE)
+    return _compare(generated, reference, where, CHANCE)
 
 
-def comparable_attributes(generated: Rates, real: Rates) -> Bool[np.ndarray, " a"]:
-    """Attributes asked for and not asked for, and that the network can see in real pictures.
+def comparable_attributes(generated: Rates, reference: Rates) -> Bool[np.ndarray, " a"]:
+    """Whether each attribute was both requested and not, and is found in real pictures.
 
-    At chance on reals, it is so on fakes too: a ratio of 1, earned by blindness.
+    A classifier at chance on real pictures is at chance on generated ones too, which would give a
+    ratio of 1.
     """
-    return np.isfinite(generated.balanced_accuracy) & (real.balanced_accuracy >= READABLE)
+    return np.isfinite(generated.balanced_accuracy) & (reference.balanced_accuracy >= READABLE)
 
 
 def _compare(
-    generated: Rates, real: Rates, where: Bool[np.ndarray, " a"] | None, zero: float
+    generated: Rates, reference: Rates, where: Bool[np.ndarray, " a"] | None, zero: float
 ) -> float:
-    counts = comparable_attributes(generated, real) & (True if where is None else where)
+    counts = comparable_attributes(generated, reference) & (True if where is None else where)
     if not counts.any():
         return float("nan")
-    excess = [rates.balanced_accuracy[counts].mean() - zero for rates in (generated, real)]
+    excess = [rates.balanced_accuracy[counts].mean() - zero for rates in (generated, reference)]
     return float(excess[0] / excess[1])
 
 
 def assign_tiers(
-    names: Sequence[str], real: Rates, random: Collection[str] = RANDOM_IN_CELEBA
+    names: Sequence[str], reference: Rates, random: Collection[str] = RANDOM_IN_CELEBA
 ) -> list[str]:
-    """How far to trust each attribute's numbers: "sure", "fair" or "unsure".
+    """Says how far each attribute's numbers can be trusted: "sure", "fair" or "unsure".
 
-    By the network's balanced accuracy on held-out reals, from 0.9 and from 0.75 up; those in
-    `random` are unsure whatever it says: labels can be predicted from others and yet mean nothing.
-    Labels without error have none: pass (). Raises ValueError for other than one name a rate.
+    It depends on the balanced accuracy on held-out real pictures: sure from 0.9 on, fair from 0.75
+    on. Attributes in `random` are unsure anyway: their labels can be predicted from others and yet
+    mean nothing. Pass () for labels without errors. Raises ValueError unless there is one name for
+    each rate.
     """
-    if len(names) != len(real.balanced_accuracy):
-        raise ValueError(f"{len(names)} names for {len(real.balanced_accuracy)} rates: one each")
+    if len(names) != len(reference.balanced_accuracy):
+        raise ValueError(
+            f"{len(names)} names for {len(reference.balanced_accuracy)} rates: one each"
+        )
 
     def tier(name: str, accuracy: float) -> str:
-        if name in random or not accuracy >= FAIR:  # So NaN is unsure.
+        if name in random or not accuracy >= FAIR:  # NaN is unsure, too.
             return "unsure"
         return "sure" if accuracy >= SURE else "fair"
 
-    return [tier(*pair) for pair in zip(names, real.balanced_accuracy, strict=True)]
+    return [tier(*pair) for pair in zip(names, reference.balanced_accuracy, strict=True)]
 
 
 class Swaps(NamedTuple):
-    """What flipping one attribute of the request changes, the latents kept."""
+    """What changes in faces when one attribute of their request is flipped, with equal latents."""
 
-    success: Float64[np.ndarray, " a"]  # Share of faces that show i as asked, with it and without.
-    moved: Float64[np.ndarray, "a a"]  # Flipping i: share of faces whose decision j changes.
-    shift: Float64[np.ndarray, "a a"]  # Turning i on: mean change of the probability of j, -1..1.
+    # Share of faces that show attribute i as requested, both before and after flipping it.
+    success: Float64[np.ndarray, " a"]
+    # Share of faces in which the decision on attribute j changes when i is flipped, at [i, j].
+    moved: Float64[np.ndarray, "a a"]
+    # Mean change of the probability of attribute j when i is turned on, in [-1, 1], at [i, j].
+    shift: Float64[np.ndarray, "a a"]
 
     @property
     def mean_success(self) -> float:
-        """1 is full control, 0 none: a face that stays as it is is wrong in one of its two."""
+        """Mean of `success`: 1 is full control, and 0 is none, as unchanged faces fail once."""
         return float(self.success.mean())
 
     @property
     def leakage(self) -> float:
-        """The mean of `moved` off its diagonal; NaN of one attribute alone.
+        """Mean of `moved` off its diagonal; NaN if there is only one attribute.
 
-        Not 0 at best: a request of black hair moves blond, one of a man the lipstick.
+        The best value is above 0: requesting black hair rightly takes blond hair away.
         """
         off = ~np.eye(len(self.moved), dtype=bool)
         return float(self.moved[off].mean()) if off.any() else float("nan")
@@ -145,11 +155,12 @@ class Swaps(NamedTuple):
 def compare_swaps(
     before: Logits, after: Float[np.ndarray, "_ _ _"], attributes: Attributes
 ) -> Swaps:
-    """Compares faces [n a], asked for by `attributes` [n a], with their variants [a n a].
+    """Compares the logits of faces [n a] with those of their variants [a n a].
 
-    Variant i has the latents of the face, and its request but for attribute i. Leave out attributes
-    that do not vary in training: nothing can follow them. Raises ValueError for other shapes,
-    attributes other than 0 and 1, NaN or infinity.
+    The faces were requested by `attributes` [n a]. Variant i has the same latents and the same
+    request, with attribute i flipped. Leave out attributes that do not vary in training, because no
+    generator can follow them. Raises ValueError for different shapes, attributes other than 0 and
+    1, NaN or infinity.
     """
     check_features(1, before=before)
     _check_attributes("attributes", attributes, before.shape)
@@ -159,58 +170,67 @@ def compare_swaps(
     success, moved, shift = np.empty(a), np.empty((a, a)), np.empty((a, a))
     for i, variant in enumerate(after):
         check_features(1, **{f"after[{i}]": variant})
-        asked, decision = attributes[:, i] == 1, variant > 0
+        requested, decision = attributes[:, i] == 1, variant > 0
         moved[i] = (decision != decided).mean(axis=0)
-        success[i] = ((decided[:, i] == asked) & (decision[:, i] != asked)).mean()
-        towards = np.where(asked, -1.0, 1.0)  # The flip turned it off, or on.
+        success[i] = ((decided[:, i] == requested) & (decision[:, i] != requested)).mean()
+        towards = np.where(requested, -1.0, 1.0)  # The flip turned it off (-1) or on (1).
         shift[i] = towards @ (_sigmoid(variant) - probable) / n
     return Swaps(success, moved, shift)
 
 
 def intra_attribute_distances(
-    real_features: Features,
-    real_attributes: Attributes,
-    fake_features: Features,
-    fake_attributes: Attributes,
+    reference_features: Features,
+    reference_attributes: Attributes,
+    generated_features: Features,
+    generated_attributes: Attributes,
     least: int = 500,
 ) -> Float64[np.ndarray, " a"]:
-    """Frechet distance of the fakes asked to have each attribute from the reals that have it.
+    """Frechet distance, for each attribute, among the pictures that have it (or should have it).
 
-    Features [n d] and attributes [n a]. NaN where either side has fewer than `least`. The bias
-    grows as 1/n: no value compares with that of another attribute, only with its own floor.
-    Raises ValueError for other shapes, attributes other than 0 and 1, NaN or infinity.
+    Features are [n d], attributes [n a]. It is NaN where either side has fewer than `least` such
+    pictures. Its bias is of order 1/n: a value compares with its own baseline only, not with other
+    attributes. Raises ValueError for different shapes, attributes other than 0 and 1, NaN or
+    infinity.
     """
-    _check_pairs(real_features, real_attributes, fake_features, fake_attributes)
-    distances = np.full(real_attributes.shape[1], np.nan)
-    for i, (in_real, in_fake) in enumerate(zip(real_attributes.T, fake_attributes.T, strict=True)):
-        if min(in_real.sum(), in_fake.sum()) >= least:
-            real, fake = real_features[in_real == 1], fake_features[in_fake == 1]
-            distances[i] = frechet_distance(real, fake)
+    _check_pairs(reference_features, reference_attributes, generated_features, generated_attributes)
+    distances = np.full(reference_attributes.shape[1], np.nan)
+    for i, (in_reference, in_generated) in enumerate(
+        zip(reference_attributes.T, generated_attributes.T, strict=True)
+    ):
+        if min(in_reference.sum(), in_generated.sum()) >= least:
+            distances[i] = frechet_distance(
+                reference_features[in_reference == 1], generated_features[in_generated == 1]
+            )
     return distances
 
 
 def joint_distance(
-    real_features: Features,
-    real_attributes: Attributes,
-    fake_features: Features,
-    fake_attributes: Attributes,
+    reference_features: Features,
+    reference_attributes: Attributes,
+    generated_features: Features,
+    generated_attributes: Attributes,
 ) -> float:
-    """FJD: Frechet distance of pictures with their requests (DeVries et al. 2019, equations 4-6).
+    """FJD: Frechet distance between pictures joined with their requests (or labels).
 
-    Of features [n d] next to attributes [n a] x the mean norm of real features over that of real
-    attributes (section 4.2). At least the Frechet distance of the features: what it is more is
-    pictures that are good but not what was asked for, or requests unlike the labels of reals.
-    Raises ValueError for other shapes, attributes other than 0 and 1, NaN or infinity, and where
-    no real has any attribute.
+    (DeVries et al. 2019, arXiv 1907.08175, equations 4-6.) Features [n d] are joined with
+    attributes [n a], times the mean norm of the reference's features over that of its attributes
+    (section 4.2). It is at least the Frechet distance between the features alone; the rest tells of
+    good pictures that are not what was requested, or of requests unlike the reference's labels.
+    Raises ValueError for different shapes, attributes other than 0 and 1, NaN, infinity, or
+    reference attributes that are all 0.
     """
-    _check_pairs(real_features, real_attributes, fake_features, fake_attributes)
-    norm = _mean_norm(real_attributes)
+    _check_pairs(reference_features, reference_attributes, generated_features, generated_attributes)
+    norm = _mean_norm(reference_attributes)
     if not norm:
-        raise ValueError("real_attributes are all 0: one must be there for the scale")
-    scale = _mean_norm(real_features) / norm
+        raise ValueError("reference_attributes are all 0: one must be there for the scale")
+    scale = _mean_norm(reference_features) / norm
     return frechet_distance(
-        np.hstack([real_features, (scale * real_attributes).astype(real_features.dtype)]),
-        np.hstack([fake_features, (scale * fake_attributes).astype(fake_features.dtype)]),
+        np.hstack(
+            [reference_features, (scale * reference_attributes).astype(reference_features.dtype)]
+        ),
+        np.hstack(
+            [generated_features, (scale * generated_attributes).astype(generated_features.dtype)]
+        ),
     )
 
 
@@ -227,15 +247,19 @@ def _sigmoid(logits: Logits) -> Float64[np.ndarray, "_ _"]:
 
 
 def _check_pairs(
-    real_features: Features,
-    real_attributes: Attributes,
-    fake_features: Features,
-    fake_attributes: Attributes,
+    reference_features: Features,
+    reference_attributes: Attributes,
+    generated_features: Features,
+    generated_attributes: Attributes,
 ) -> None:
-    check_features(2, real_features=real_features, fake_features=fake_features)
-    width = real_attributes.shape[1]
-    _check_attributes("real_attributes", real_attributes, (len(real_features), width))
-    _check_attributes("fake_attributes", fake_attributes, (len(fake_features), width))
+    check_features(2, reference_features=reference_features, generated_features=generated_features)
+    width = reference_attributes.shape[1]
+    _check_attributes(
+        "reference_attributes", reference_attributes, (len(reference_features), width)
+    )
+    _check_attributes(
+        "generated_attributes", generated_attributes, (len(generated_features), width)
+    )
 
 
 def _check_attributes(name: str, attributes: Attributes, shape: tuple[int, int]) -> None:

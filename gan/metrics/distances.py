@@ -1,8 +1,8 @@
-"""Scores that compare two sets of features [n d] as distributions; 0 for equals, else larger.
+"""Distances between two sets of features [n d], as distributions: 0 for equal ones, else larger.
 
-Sums are float64: float32 loses the digits in which two good sets differ. Rows are read a block at
-a time, so that no array grows with n squared. A score is lower for more features (its bias falls
-as 1/n): compare scores of one n, and each with its floor, the score of as many other reals.
+Sums are float64, because two good sets differ in digits that float32 loses. Rows are read a block
+at a time, so that no array grows with n squared. A distance falls as n grows (its bias is of order
+1/n): only distances of one n compare, and each with its baseline, that of as many real pictures.
 """
 
 from collections.abc import Iterator
@@ -14,50 +14,55 @@ import scipy.special
 from jaxtyping import Float, Float64, Int
 
 Features = Float[np.ndarray, "_ _"]
-BLOCK = 1000  # Rows at a time.
-DIRECTIONS = 250  # At a time.
+BLOCK = 1000  # Rows that are read at a time.
+DIRECTIONS = 250  # Directions that are projected on at a time.
 
 
 class Gaussian(NamedTuple):
-    """What the Frechet distance needs of a set: store it, and the set is not read again."""
+    """Mean and covariance of a set: all that the Frechet distance needs of it."""
 
     mean: Float64[np.ndarray, " d"]
-    covariance: Float64[np.ndarray, "d d"]  # Unbiased.
+    covariance: Float64[np.ndarray, "d d"]  # Unbiased: divided by n - 1.
 
 
-def frechet_distance(real: Features, fake: Features) -> float:
-    """Squared distance of two Gaussians fitted to the sets (Heusel et al. 2017, equation 6).
+def frechet_distance(reference: Features, generated: Features) -> float:
+    """Squared Frechet distance between Gaussians that are fitted to both sets.
 
-    The sets may differ in n, and n may be smaller than d. In [0, inf); the unit is a feature's,
-    squared. Raises ValueError for less than 2 rows, other widths, NaN or infinity.
+    (Heusel et al. 2017, arXiv 1706.08500, equation 6.) It is in [0, inf), in squared units of the
+    features [n d]. The sets may differ in n, and n may be less than d. Raises ValueError for fewer
+    than 2 rows, different d, NaN or infinity.
     """
-    check_features(2, real=real, fake=fake)
-    return gaussian_distance(fit_gaussian(real), fit_gaussian(fake))
+    check_features(2, reference=reference, generated=generated)
+    return gaussian_distance(fit_gaussian(reference), fit_gaussian(generated))
 
 
-def gaussian_distance(real: Gaussian, fake: Gaussian) -> float:
+def gaussian_distance(reference: Gaussian, generated: Gaussian) -> float:
     """|m1 - m2|^2 + Tr(C1 + C2 - 2 (C1 C2)^(1/2)) (Dowson & Landau 1982).
 
-    Raises ValueError where the two differ in width, or hold NaN or infinity.
+    Raises ValueError for different d, NaN or infinity.
     """
-    named = {"real": real, "fake": fake}
+    named = {"reference": reference, "generated": generated}
     check_features(1, **{f"{name}.mean": x.mean[None] for name, x in named.items()})
     check_features(1, **{f"{name}.covariance": x.covariance for name, x in named.items()})
-    # The trace is the sum of the singular values of A1^T A2, where A A^T = C. So none is complex or
-    # negative, as in a root of C1 C2 itself; by the smaller side, none is mere rounding.
-    roots = sorted((_root(x.covariance) for x in (real, fake)), key=lambda root: root.shape[1])
+    # Tr (C1 C2)^(1/2) is the sum of the singular values of A1^T A2, where A A^T = C. These are real
+    # and not negative, while rounding can make the root of C1 C2 itself complex. The product is
+    # formed on its smaller side: the larger one adds eigenvalues that are 0 but for rounding.
+    roots = sorted(
+        (_root(x.covariance) for x in (reference, generated)), key=lambda root: root.shape[1]
+    )
     product = roots[0].T @ roots[1]
     eigenvalues = np.linalg.eigvalsh(product @ product.T)
     trace_of_root = np.sqrt(np.maximum(eigenvalues, 0)).sum()
-    shift = np.square(real.mean - fake.mean).sum()
-    spread = np.trace(real.covariance) + np.trace(fake.covariance) - 2 * trace_of_root
+    shift = np.square(reference.mean - generated.mean).sum()
+    spread = np.trace(reference.covariance) + np.trace(generated.covariance) - 2 * trace_of_root
     return max(float(shift + spread), 0.0)
 
 
 def _root(covariance: Float64[np.ndarray, "d d"]) -> Float64[np.ndarray, "d rank"]:
-    """A with A A^T = C, by a pivoted Cholesky: 20x faster than eigenvectors, and C may be singular.
+    """Finds A with A A^T = C by a pivoted Cholesky decomposition, also for a singular C.
 
-    The null space is left out: in place of 0 it would add the square roots of rounding errors.
+    It is 20 times faster than eigenvectors. A leaves out the null space of C, which would add the
+    square roots of rounding errors.
     """
     lower, pivots, rank, _ = scipy.linalg.lapack.dpstrf(covariance, lower=1)
     root = np.empty((len(covariance), rank))
@@ -66,46 +71,47 @@ def _root(covariance: Float64[np.ndarray, "d d"]) -> Float64[np.ndarray, "d rank
 
 
 def fit_gaussian(features: Features) -> Gaussian:
-    """Mean and unbiased covariance (n - 1). Raises ValueError as `frechet_distance` does."""
+    """Fits mean and unbiased covariance. Raises ValueError as `frechet_distance` does."""
     check_features(2, features=features)
     mean = features.mean(axis=0, dtype=np.float64)
     covariance = np.zeros((features.shape[1],) * 2)
     for rows in row_blocks(len(features)):
-        centred = features[rows] - mean  # First, or the squares would cancel.
+        centred = features[rows] - mean  # Before squaring, or digits cancel.
         covariance += centred.T @ centred
     return Gaussian(mean, covariance / (len(features) - 1))
 
 
 def kernel_distance(
-    real: Features, fake: Features, subsets: int = 100, size: int = 1000, seed: int = 0
+    reference: Features, generated: Features, subsets: int = 100, size: int = 1000, seed: int = 0
 ) -> float:
-    """KID: unbiased squared MMD, mean over random subsets (Binkowski et al. 2018, section 4).
+    """Unbiased squared MMD with the kernel (x.y / d + 1)^3, mean over `subsets` random subsets.
 
-    The kernel is (x.y / d + 1)^3. `size` rows of either set, or as many as the smaller one has.
-    Being unbiased, it falls below 0 for about half of the pairs of equal distributions. Raises
-    ValueError for less than 2 rows, other widths, NaN, infinity, no subset, or a size below 2.
+    (KID; Binkowski et al. 2018, arXiv 1801.01401, section 4.) A subset has `size` rows of each
+    set, or as many as the smaller set has. The value has no bias: it is below 0 for about half of
+    all pairs of sets of one distribution. Raises ValueError for fewer than 2 rows, different d,
+    NaN, infinity, no subset, or a size below 2.
     """
-    check_features(2, real=real, fake=fake)
+    check_features(2, reference=reference, generated=generated)
     if subsets < 1 or size < 2:
         raise ValueError(f"subsets is {subsets}, size {size}: at least 1 subset, of 2 rows or more")
-    size = min(size, len(real), len(fake))
-    if size == len(real) == len(fake):
-        subsets = 1  # All are the same.
-    rng, root = np.random.default_rng(seed), np.sqrt(real.shape[1])
+    size = min(size, len(reference), len(generated))
+    if size == len(reference) == len(generated):
+        subsets = 1  # All would be the same.
+    rng, root = np.random.default_rng(seed), np.sqrt(reference.shape[1])
     total = 0.0
     for _ in range(subsets):
         x, y = (
             features[rng.choice(len(features), size, replace=False)].astype(np.float64) / root
-            for features in (real, fake)
+            for features in (reference, generated)
         )
-        # A row is not compared with itself: that term would be the bias.
+        # Pairs of a row with itself would be the bias.
         pairs = sum(_kernels(z, z) - _kernels_with_itself(z) for z in (x, y))
         total += pairs / (size * (size - 1)) - 2 * _kernels(x, y) / size**2
     return total / subsets
 
 
 def _kernels(x: Features, y: Features) -> float:
-    """The sum of (x.y + 1)^3 over all pairs."""
+    """Sum of (x.y + 1)^3 over all pairs of a row of x and a row of y."""
     total = 0.0
     for rows in row_blocks(len(x)):
         base = x[rows] @ y.T
@@ -119,20 +125,21 @@ def _kernels_with_itself(x: Features) -> float:
 
 
 def sliced_wasserstein_features(
-    real: Features, fake: Features, directions: int = 1000, seed: int = 0
+    reference: Features, generated: Features, directions: int = 1000, seed: int = 0
 ) -> float:
-    """MIND: 3 d x the squared Wasserstein-2 distance on a line, mean over random directions.
+    """3 d times the squared Wasserstein-2 distance of projections, mean over random directions.
 
-    (Berthet et al., arXiv 2605.06797: no root, the scale is 3 d, 1000 directions.) Sets of
-    different n are compared whole, where the authors draw as many of the larger one. In
-    [0, inf). Raises ValueError for an empty set, other widths, NaN, infinity, or no direction.
+    (MIND; Berthet et al., arXiv 2605.06797: no root, the factor 3 d, 1000 directions.) Sets of
+    different n are compared whole, whereas the authors draw as many rows of the larger one. It is
+    in [0, inf). Raises ValueError for an empty set, different d, NaN, infinity, or no direction.
     """
-    check_features(1, real=real, fake=fake)
+    check_features(1, reference=reference, generated=generated)
     if directions < 1:
         raise ValueError(f"directions is {directions}: 1 or more")
-    (n, width), m = real.shape, len(fake)
-    # The distance on a line compares quantiles. Those of n values are steps, 1/n wide: between two
-    # edges of either set both stay the same. Edges are counted in 1 / (n m), to be exact.
+    (n, width), m = reference.shape, len(generated)
+    # The distance on a line is that of the quantile functions, which are steps of width 1/n and
+    # 1/m: both are constant between neighbouring edges. Edges are counted in units of 1 / (n m),
+    # in which they are integers.
     edges = np.union1d(np.arange(n + 1) * m, np.arange(m + 1) * n)
     weights, left = np.diff(edges) / (n * m), edges[:-1]
     rng = np.random.default_rng(seed)
@@ -140,7 +147,7 @@ def sliced_wasserstein_features(
     for chosen in row_blocks(directions, DIRECTIONS):
         axes = rng.standard_normal((chosen.stop - chosen.start, width))
         axes /= np.linalg.norm(axes, axis=1, keepdims=True)
-        a, b = (np.sort(_project(features, axes), axis=1) for features in (real, fake))
+        a, b = (np.sort(_project(features, axes), axis=1) for features in (reference, generated))
         total += float((np.square(a[:, left // m] - b[:, left // n]) @ weights).sum())
     return 3 * width * total / directions
 
@@ -155,11 +162,12 @@ def _project(features: Features, axes: Float[np.ndarray, "c d"]) -> Float[np.nda
 def inception_score(
     probabilities: Float[np.ndarray, "_ _"], splits: int = 10, seed: int = 0
 ) -> float:
-    """exp(mean KL(p(y|x) || p(y))), mean over random splits (Salimans et al. 2016, section 4).
+    """exp(mean KL(p(y|x) || p(y))) of class probabilities [n k], mean over random splits.
 
-    Of class probabilities [n k], in [1, k], the larger the better. It sees neither the real
-    pictures nor variety within a class, and says nothing of data without classes, as faces.
-    Raises ValueError for rows that are no probabilities, or fewer rows than splits.
+    (Salimans et al. 2016, arXiv 1606.03498, section 4.) It is in [1, k], and higher is better. It
+    sees neither real pictures nor variety within a class, and says nothing about data without
+    classes, such as faces. Raises ValueError for rows that are no probabilities, or fewer rows than
+    splits.
     """
     check_features(1, probabilities=probabilities)
     if not 1 <= splits <= len(probabilities):
@@ -171,14 +179,14 @@ def inception_score(
             f"probabilities go down to {lowest:.3g}, and rows sum to 1 within {error:.3g}: "
             "from 0, within 0.001 (logits need a softmax first)"
         )
-    # Shuffled: generated class by class, each split would hold a class alone.
+    # Pictures may come class by class: without shuffling each split would hold one class.
     parts = np.array_split(np.random.default_rng(seed).permutation(p), splits)
     divergences = [scipy.special.rel_entr(part, part.mean(axis=0)).sum(axis=1) for part in parts]
     return float(np.mean([np.exp(divergence.mean()) for divergence in divergences]))
 
 
 def check_features(least: int, **sets: Features) -> None:
-    """Raises ValueError unless all are finite [n d], n at least `least`, of one d."""
+    """Raises ValueError unless all sets are finite [n d] of one d, with n at least `least`."""
     for name, features in sets.items():
         if features.ndim != 2 or len(features) < least or not features.shape[1]:
             raise ValueError(
@@ -196,12 +204,15 @@ def check_features(least: int, **sets: Features) -> None:
 
 
 def spread_rows(there: int, num: int) -> Int[np.ndarray, " n"]:
-    """`num` different rows of `there`, evenly, or all of fewer: beginnings may be of one kind."""
+    """Picks `num` of `there` rows, evenly spread, or all of fewer.
+
+    The first rows may be of one kind.
+    """
     return np.linspace(0, there - 1, min(num, there)).astype(int)
 
 
 def row_blocks(num: int, size: int | None = None) -> Iterator[slice]:
-    """Slices that cover range(num), each of `size` (BLOCK) or, at the end, fewer."""
+    """Yields slices of `size` rows (by default `BLOCK`), the last one shorter, that cover `num`."""
     size = size or BLOCK
     for start in range(0, num, size):
         yield slice(start, min(start + size, num))

@@ -1,10 +1,10 @@
-"""How well generated faces keep to the known law of the rendered ones (`gan.data.faces.dataset`).
+"""Scores that exist for rendered faces alone, whose law is known (`gan.data.faces.dataset`).
 
-There the labels have no error, and any number of fresh ones can be had. `draw_labels` are what to
-ask a generator for, and what to compare with: a training set has few persons, and so is itself
-further from the law than chance allows for its number of pictures. The attributes of generated
-pictures are decoded by a network; if it errs, compare with what it decodes from fresh real
-pictures, and its errors are on both sides.
+The labels of rendered faces have no errors, and any number of new ones can be drawn: request those
+of `draw_labels` from a generator, and compare with them. The training set does not serve for that,
+as it has few persons, and so is further from the law than its number of pictures would explain.
+The attributes of generated faces are decoded by a classifier. Its errors cancel if its decisions on
+new rendered faces are the baseline.
 """
 
 from collections.abc import Sequence
@@ -18,52 +18,53 @@ from jaxtyping import Bool, Float64, Int, UInt8
 from gan.data.faces.dataset import describe_faces
 from gan.data.faces.traits import ATTRIBUTES, IMAGES_PER_IDENTITY, UNDRAWN, consistent_rows
 from gan.errors import nearest
+from gan.metrics.scores import Measured
 
-Attributes = UInt8[np.ndarray, "_ 40"]  # 0 | 1, in the order of ATTRIBUTES.
+Attributes = UInt8[np.ndarray, "_ 40"]  # 0 (lacks it) or 1 (has it), in the order of ATTRIBUTES.
 
-# Plain to see: in pictures of 64 pixels each changes 60 or more, at the median.
+# Attributes that are plain to see: each changes at least 60 pixels of 64 x 64, at the median.
 PLAIN = (
     *("Bald", "Bangs", "Black_Hair", "Blond_Hair", "Eyeglasses", "Male", "Mouth_Slightly_Open"),
     *("No_Beard", "Smiling", "Wavy_Hair", "Wearing_Hat", "Wearing_Necktie"),
 )
-CELLS = 2 ** len(PLAIN)
-SEED = 1  # Of fresh labels; the training set's is 0.
-CHUNK = 20_000
-EXPECTED = 5  # Faces, from which a cell counts as expected and a z test as valid.
-SIGNIFICANCE = 0.01  # Of a false alarm among all pairs.
-REPEATS = 20
+CELLS = 2 ** len(PLAIN)  # Combinations of these attributes.
+SEED = 1  # Seed of new labels; that of the training set is 0.
+CHUNK = 20_000  # Labels that are drawn at a time.
+EXPECTED = 5  # A cell counts as expected, and a z test as valid, from so many faces on.
+SIGNIFICANCE = 0.01  # Probability of a false alarm among all pairs.
+REPEATS = 20  # Draws of the law that the baseline is the mean of.
 
 
 class JointScores(NamedTuple):
-    """The joint distribution of the attributes `PLAIN`, beside its law."""
+    """The joint distribution of the attributes `PLAIN`, compared with its law."""
 
-    total_variation: float  # In [0, 1]: the share of faces that are in the wrong cell.
-    floor: float  # What as many draws of the law itself have, on average.
-    missing_cells: int  # Combinations expected 5 times or more that never occur; by chance 1 or 2.
-    expected_cells: int  # Those expected so often.
+    total_variation: float  # Share of faces in a wrong cell, in [0, 1].
+    baseline: float  # The same for as many draws of the law itself, on average.
+    missing_cells: int  # Cells that are expected 5 times or more and stay empty; by chance 1 or 2.
+    expected_cells: int  # Cells that are expected 5 times or more.
     differing_pairs: tuple[tuple[str, str], ...]  # Pairs of attributes whose 2 x 2 tables differ.
-    contradictions: float  # Share of faces that break a rule of the sampler, of any attribute.
+    contradictions: float  # Share of faces that break a rule of the sampler, by any attribute.
 
 
 def draw_labels(num: int, seed: int = SEED) -> UInt8[np.ndarray, "_ 40"]:
-    """Attributes of `num` faces, each of another person: independent draws of the law.
+    """Draws the attributes [num 40] of faces, each of another person: they are independent.
 
-    Raises ValueError for less than one.
+    Raises ValueError for `num` below 1.
     """
     if num < 1:
         raise ValueError(f"num is {num}: 1 or more")
     parts = []
-    for start in range(0, num, CHUNK):  # All of one size, to compile once.
+    for start in range(0, num, CHUNK):  # All chunks have one size, to compile once.
         index = jnp.arange(start, start + CHUNK) * IMAGES_PER_IDENTITY
         parts.append(np.asarray(describe_faces(seed, index).attributes)[: num - start])
     return np.concatenate(parts)
 
 
 def score_joint(decoded: Attributes, law: Attributes, seed: int = 0) -> JointScores:
-    """Compares the decoded attributes of generated faces with `law`, draws of the law.
+    """Compares the decoded attributes of generated faces [n 40] with draws of the law [m 40].
 
-    A million of these are enough for 50,000 faces; the floor and the tests reckon with their
-    number. `seed` is the floor's. Raises ValueError for an empty set or values other than 0 and 1.
+    m = 1,000,000 is enough for n = 50,000: baseline and tests take m into account. `seed` is that
+    of the baseline. Raises ValueError for an empty set or values other than 0 and 1.
     """
     _check(decoded=decoded, law=law)
     (n, counts), (m, law_counts) = ((len(x), _histogram(x)) for x in (decoded, law))
@@ -73,30 +74,55 @@ def score_joint(decoded: Attributes, law: Attributes, seed: int = 0) -> JointSco
     expected = n * share >= EXPECTED
     return JointScores(
         total_variation=float(_total_variation(counts / n, share)),
-        floor=float(_total_variation(*draws).mean()),
+        baseline=float(_total_variation(*draws).mean()),
         missing_cells=int((expected & (counts == 0)).sum()),
         expected_cells=int(expected.sum()),
         differing_pairs=_differing_pairs(counts, law_counts),
-        contradictions=contradictions(decoded),
+        contradictions=contradiction_rate(decoded),
     )
 
 
-def contradictions(attributes: Attributes) -> float:
-    """Share of faces that no rendered one is like: bald with bangs, bearded with no beard...
+def contradiction_rate(attributes: Attributes) -> float:
+    """Share of faces with attributes that no rendered face combines, such as bald with bangs.
 
-    What is never drawn does not count, as no decoder can have learnt it.
+    Attributes that are never drawn do not count, as no classifier can have learnt them.
     """
     drawn = [name not in UNDRAWN for name in ATTRIBUTES]
     return float(1 - consistent_rows(attributes * np.array(drawn, np.uint8)).mean())
 
 
-class Compositions(NamedTuple):
-    """Share of requests of which all attributes came out, NaN where there is no such request."""
+def score_rendered(
+    train: Attributes,
+    requests: Attributes,
+    generated: Attributes,
+    real: Attributes,
+    law: Attributes,
+) -> dict[str, Measured]:
+    """Computes every score of rendered faces, with its baseline and its number of cases.
 
-    seen: float  # Of combinations that occur in training.
-    unseen: float  # Of those that do not.
-    num_seen: int  # Requests of either kind.
-    num_unseen: int
+    `generated` [n 40] are decoded from faces that were generated for `requests` [n 40], `real` from
+    rendered faces that have the attributes `requests`. `train` and `law` are the labels of the
+    training set and draws of the law. Raises ValueError as the functions do that it calls.
+    """
+    joint, joint_real = (score_joint(decoded, law) for decoded in (generated, real))
+    whole, whole_real = (
+        score_compositions(train, requests, decoded) for decoded in (generated, real)
+    )
+    return {
+        "joint": Measured(joint.total_variation, joint_real.total_variation),
+        "contradictions": Measured(joint.contradictions, joint_real.contradictions),
+        "correct_seen": Measured(whole.seen, whole_real.seen, whole.num_seen),
+        "correct_unseen": Measured(whole.unseen, whole_real.unseen, whole.num_unseen),
+    }
+
+
+class Compositions(NamedTuple):
+    """Share of requests of which every attribute came out; NaN without such requests."""
+
+    seen: float  # Among requests whose combination occurs in training.
+    unseen: float  # Among requests whose combination does not.
+    num_seen: int  # Number of requests whose combination occurs in training.
+    num_unseen: int  # Number of requests whose combination does not.
 
 
 def score_compositions(
@@ -106,11 +132,11 @@ def score_compositions(
     names: Sequence[str] = PLAIN,
     rare: int = 0,
 ) -> Compositions:
-    """Whether attributes can be combined in new ways: by the combinations of those in `names`.
+    """Scores whether attributes can be combined in new ways: attributes `names` of [n 40].
 
-    One that `rare` training faces or fewer have is unseen. Unseen combinations hold rarer, so
-    harder, attributes as well. Raises ValueError for an empty set, other than one decoded row a
-    request, values other than 0 and 1, or a name that is not in ATTRIBUTES.
+    A combination is unseen if at most `rare` training faces have it. Unseen ones also hold rarer,
+    and so harder, attributes. Raises ValueError for an empty set, values other than 0 and 1, a name
+    that is not in ATTRIBUTES, or unless there is one decoded row for each request.
     """
     _check(train=train, requested=requested, decoded=decoded)
     if len(requested) != len(decoded):
@@ -128,7 +154,7 @@ def score_compositions(
 
 
 def _cells(attributes: Attributes, names: Sequence[str]) -> Int[np.ndarray, " n"]:
-    """The combination of the attributes `names` as a number, one bit each."""
+    """Number of each row's combination of the attributes `names`, one bit each."""
     for name in names:
         if name not in ATTRIBUTES:
             raise ValueError(f"names: {name!r} is no attribute.{nearest(name, ATTRIBUTES)}")
@@ -149,13 +175,13 @@ def _total_variation(
 def _differing_pairs(
     counts: Int[np.ndarray, " cells"], law_counts: Int[np.ndarray, " cells"]
 ) -> tuple[tuple[str, str], ...]:
-    """Where any of the four cells differs: z tests of two shares, corrected by Holm (1979)."""
+    """Pairs of which any of four cells differs: z tests of two shares, by Holm's method (1979)."""
     first, second = np.triu_indices(len(PLAIN), k=1)
     (n, table), (m, law) = (
         (x.sum(), _pair_tables(x)[:, first, second]) for x in (counts, law_counts)
     )
     pooled = (table + law) / (n + m)
-    # A cell that is all but impossible has no normal error: contradictions tell of it.
+    # The error of a nearly impossible cell is not normal; contradictions tell of such cells.
     tested = np.minimum(pooled, 1 - pooled) * min(n, m) >= EXPECTED
     pooled = pooled[tested]
     error = np.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))
@@ -166,17 +192,18 @@ def _differing_pairs(
 
 
 def _pair_tables(counts: Int[np.ndarray, " cells"]) -> Float64[np.ndarray, "4 p p"]:
-    """Of each pair of attributes the faces with both, the first only, the second only, neither."""
+    """Counts faces with both, the first only, the second only, and neither of two attributes."""
     has = (np.arange(CELLS)[:, None] >> np.arange(len(PLAIN)) & 1).astype(np.float64)
     sides = (has, 1 - has)
     return np.stack([(a.T * counts) @ b for a in sides for b in sides])
 
 
 def _holm(p_values: Float64[np.ndarray, " t"]) -> Bool[np.ndarray, " t"]:
+    """Says which hypotheses are rejected (Holm 1979): after the first that is not, no other is."""
     order = np.argsort(p_values)
     passes = p_values[order] <= SIGNIFICANCE / np.arange(len(order), 0, -1)
     rejected = np.empty(len(order), bool)
-    rejected[order] = np.logical_and.accumulate(passes)  # The first to fail ends it.
+    rejected[order] = np.logical_and.accumulate(passes)
     return rejected
 
 

@@ -55,6 +55,14 @@ def test_main_score_names__prefer_fid_of_known_weights():
     assert score_rows.main_score_names([row]) == ["FID-unverified"]  # Under its whole name.
 
 
+def test_main_score_names__end_with_the_main_scores_of_other_extractors():
+    row = scored.row(1000)
+    row["scores"] |= {name: {"mean": 1.0} for name in ("FD-blocks", "KD-blocks", "recall-blocks")}
+    names = [score_rows.short_name(name) for name in score_rows.main_score_names([row])]
+    first = ["FD-attr", "accuracy_ratio-attr", "swap-attr", "precision-attr", "recall-attr", "swd"]
+    assert names == [*first, "FD-blocks"]
+
+
 def test_differing_fields__leave_out_the_id():
     a, b = scored.protocol(), scored.protocol("ffff", images=10, new="x")
     assert score_rows.differing_fields([a, b]) == {"images": [2048, 10], "new": [None, "x"]}

@@ -28,7 +28,7 @@ def labels(seed: int, n: int, shares: np.ndarray = SHARES) -> np.ndarray:
 
 
 def logits_of(attributes: np.ndarray) -> np.ndarray:
-    """Of a network that sees what is there."""
+    """Logits of a classifier that finds what is there."""
     return np.where(attributes == 1, 2.0, -2.0)
 
 
@@ -48,7 +48,7 @@ drawn = st.integers(0, 2**32 - 1).map(np.random.default_rng)
 # Rates.
 
 
-def test_rates_by_hand():
+def test_attribute_rates__by_hand():
     asked = np.array([[1], [1], [1], [1], [0], [0]], np.uint8)
     seen = np.array([[0.1], [3.0], [5.0], [-1.0], [2.0], [-0.1]])
     found = attribute_rates(seen, asked)
@@ -56,7 +56,7 @@ def test_rates_by_hand():
     assert [float(value[0]) for value in found] == pytest.approx(list(expected))
 
 
-def test_f1_is_the_harmonic_mean():
+def test_attribute_rates__f1_is_the_harmonic_mean():
     attributes = labels(0, 200)
     found = attribute_rates(
         np.random.default_rng(1).standard_normal((200, 3)) + attributes, attributes
@@ -65,7 +65,7 @@ def test_f1_is_the_harmonic_mean():
     np.testing.assert_allclose(found.f1, mean, rtol=1e-12)
 
 
-def test_what_is_seen_perfectly_gets_1():
+def test_attribute_rates__are_1_for_what_is_found_perfectly():
     attributes = labels(0, 1000)
     found = attribute_rates(logits_of(attributes).astype(np.float32), attributes)
     for shares in found[:5]:
@@ -74,7 +74,7 @@ def test_what_is_seen_perfectly_gets_1():
 
 
 @pytest.mark.parametrize("answer", [-1.0, 1.0])
-def test_always_the_same_answer_gets_one_half(answer):
+def test_attribute_rates__balanced_accuracy_of_always_the_same_answer_is_one_half(answer):
     attributes = labels(0, 1000)
     found = attribute_rates(np.full(attributes.shape, answer), attributes)
     assert (found.balanced_accuracy == 0.5).all()
@@ -84,11 +84,11 @@ def test_always_the_same_answer_gets_one_half(answer):
         assert np.isnan(found.precision).all()  # It never said yes.
 
 
-def test_a_logit_of_0_is_a_no():
+def test_attribute_rates__a_logit_of_0_is_a_no():
     assert attribute_rates(np.zeros((2, 1)), np.array([[1], [0]], np.uint8)).true_negative == 1
 
 
-def test_no_positives_or_no_negatives_leave_nothing_to_tell():
+def test_attribute_rates__are_nan_without_positives_or_negatives():
     attributes = np.array([[0, 1], [0, 1]], np.uint8)
     found = attribute_rates(np.ones((2, 2)), attributes)
     np.testing.assert_array_equal(found.true_positive, [np.nan, 1])
@@ -101,7 +101,7 @@ def test_no_positives_or_no_negatives_leave_nothing_to_tell():
 
 @given(drawn)
 @settings(max_examples=30, deadline=None)
-def test_rates_do_not_depend_on_the_order_of_faces(rng):
+def test_attribute_rates__do_not_depend_on_the_order_of_faces(rng):
     attributes, logits = labels(0, 40), rng.standard_normal((40, 3))
     order = rng.permutation(40)
     same(attribute_rates(logits, attributes), attribute_rates(logits[order], attributes[order]))
@@ -109,7 +109,7 @@ def test_rates_do_not_depend_on_the_order_of_faces(rng):
 
 @given(drawn)
 @settings(max_examples=30, deadline=None)
-def test_lacking_is_as_good_as_having(rng):
+def test_attribute_rates__lacking_is_as_good_as_having(rng):
     attributes, logits = labels(0, 40), rng.standard_normal((40, 3))
     having, lacking = attribute_rates(logits, attributes), attribute_rates(-logits, 1 - attributes)
     np.testing.assert_array_equal(having.true_positive, lacking.true_negative)
@@ -117,47 +117,47 @@ def test_lacking_is_as_good_as_having(rng):
     np.testing.assert_array_equal(having.balanced_accuracy, lacking.balanced_accuracy)
 
 
-# Headlines.
+# Ratios.
 
 
 def noisy_logits(attributes: np.ndarray, errors: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Of a network that takes so large a share of each attribute for its contrary."""
+    """Logits of a classifier that takes so large a share of each attribute for its contrary."""
     wrong = np.random.default_rng([7, seed]).random(attributes.shape) < errors
     return logits_of(attributes ^ wrong)
 
 
-def test_generator_as_clear_as_reality_has_a_headline_of_1():
+def test_accuracy_ratio__is_1_for_a_generator_as_clear_as_reality():
     attributes = labels(0, 20_000)
-    real = attribute_rates(noisy_logits(attributes, np.array([0.01, 0.1, 0.2])), attributes)
-    assert accuracy_ratio(real, real) == control(real, real) == 1
+    reference = attribute_rates(noisy_logits(attributes, np.array([0.01, 0.1, 0.2])), attributes)
+    assert accuracy_ratio(reference, reference) == control(reference, reference) == 1
     again = attribute_rates(
         noisy_logits(attributes, np.array([0.01, 0.1, 0.2]), seed=1), attributes
     )
-    assert accuracy_ratio(again, real) == pytest.approx(1, abs=0.01)
+    assert accuracy_ratio(again, reference) == pytest.approx(1, abs=0.01)
 
 
-def test_headline_by_hand():
-    real = attribute_rates(logits_of(labels(0, 1000)), labels(0, 1000))
-    half = real._replace(balanced_accuracy=np.array([0.5, 0.7, 0.9]))
-    assert accuracy_ratio(half, real) == pytest.approx(0.7)
-    assert control(half, real) == pytest.approx(0.4)
+def test_accuracy_ratio__by_hand():
+    reference = attribute_rates(logits_of(labels(0, 1000)), labels(0, 1000))
+    half = reference._replace(balanced_accuracy=np.array([0.5, 0.7, 0.9]))
+    assert accuracy_ratio(half, reference) == pytest.approx(0.7)
+    assert control(half, reference) == pytest.approx(0.4)
     where = np.array([False, True, True])
-    assert accuracy_ratio(half, real, where) == pytest.approx(0.8)
-    assert control(half, real, where) == pytest.approx(0.6)
+    assert accuracy_ratio(half, reference, where) == pytest.approx(0.8)
+    assert control(half, reference, where) == pytest.approx(0.6)
 
 
 @pytest.mark.parametrize("obeyed", [0.0, 0.5, 1.0])
-def test_control_is_the_share_obeyed_whatever_the_network_misses(obeyed):
+def test_control__is_the_share_obeyed_whatever_the_classifier_misses(obeyed):
     rng, errors = np.random.default_rng(9), np.array([0.02, 0.1, 0.3])
     attributes = labels(0, 200_000)
-    real = attribute_rates(noisy_logits(attributes, errors, seed=1), attributes)
+    reference = attribute_rates(noisy_logits(attributes, errors, seed=1), attributes)
     drawn = labels(2, len(attributes), np.array([0.4, 0.4, 0.4]))  # Without a look at the request.
     shown = np.where(rng.random(attributes.shape) < obeyed, attributes, drawn)
     generated = attribute_rates(noisy_logits(shown, errors, seed=3), attributes)
-    assert control(generated, real) == pytest.approx(obeyed, abs=0.02)
+    assert control(generated, reference) == pytest.approx(obeyed, abs=0.02)
 
 
-def test_attributes_that_the_network_cannot_see_do_not_count():
+def test_comparable_attributes__leave_out_what_the_classifier_cannot_find():
     attributes = labels(0, 20_000)
     blind = attribute_rates(noisy_logits(attributes, np.array([0.0, 0.0, 0.5])), attributes)
     np.testing.assert_array_equal(comparable_attributes(blind, blind), [True, True, False])
@@ -166,45 +166,45 @@ def test_attributes_that_the_network_cannot_see_do_not_count():
     assert control(always_no, blind) == 0
 
 
-def test_attributes_never_asked_for_do_not_count():
+def test_comparable_attributes__leave_out_what_was_never_requested():
     attributes = labels(0, 1000)
-    real = attribute_rates(logits_of(attributes), attributes)
+    reference = attribute_rates(logits_of(attributes), attributes)
     attributes[:, 2] = 0
     generated = attribute_rates(logits_of(attributes), attributes)
-    np.testing.assert_array_equal(comparable_attributes(generated, real), [True, True, False])
-    assert accuracy_ratio(generated, real) == control(generated, real) == 1
+    np.testing.assert_array_equal(comparable_attributes(generated, reference), [True, True, False])
+    assert accuracy_ratio(generated, reference) == control(generated, reference) == 1
 
 
-def test_headline_of_no_attribute_is_not_a_number():
-    real = attribute_rates(logits_of(labels(0, 1000)), labels(0, 1000))
+def test_accuracy_ratio__of_no_attribute_is_not_a_number():
+    reference = attribute_rates(logits_of(labels(0, 1000)), labels(0, 1000))
     never_asked = attribute_rates(logits_of(labels(0, 1000)), np.zeros((1000, 3), np.uint8))
-    assert np.isnan(accuracy_ratio(never_asked, real))
-    assert np.isnan(control(real, real, np.zeros(3, bool)))
+    assert np.isnan(accuracy_ratio(never_asked, reference))
+    assert np.isnan(control(reference, reference, np.zeros(3, bool)))
 
 
-def test_tiers():
-    real = attribute_rates(logits_of(labels(0, 1000)), labels(0, 1000))
+def test_assign_tiers__by_accuracy_and_by_known_noise():
+    reference = attribute_rates(logits_of(labels(0, 1000)), labels(0, 1000))
     accuracy = np.array([0.9, 0.8999, 0.75, 0.7499, np.nan, 0.95])
-    real = real._replace(balanced_accuracy=accuracy)
+    reference = reference._replace(balanced_accuracy=accuracy)
     names = ("Male", "Smiling", "Young", "Big_Nose", "Bald", "Pointy_Nose")
     expected = ["sure", "fair", "fair", "unsure", "unsure", "unsure"]
-    assert assign_tiers(names, real) == expected
-    assert assign_tiers(names, real, random=()) == [
+    assert assign_tiers(names, reference) == expected
+    assert assign_tiers(names, reference, random=()) == [
         *expected[:5],
         "sure",
     ]  # Drawn: without any error.
     with pytest.raises(ValueError, match="2 names for 6 rates"):
-        assign_tiers(names[:2], real)
+        assign_tiers(names[:2], reference)
 
 
-def test_random_labels_are_attributes_of_celeba():
+def test_assign_tiers__random_labels_are_attributes_of_celeba():
     assert set(RANDOM_IN_CELEBA) < set(ATTRIBUTES)
 
 
 # Swaps.
 
 
-def test_swaps_of_an_obedient_generator():
+def test_compare_swaps__of_an_obedient_generator():
     attributes = labels(0, 100)
     found = compare_swaps(logits_of(attributes), logits_of(flipped(attributes)), attributes)
     assert (found.success == 1).all()
@@ -214,7 +214,7 @@ def test_swaps_of_an_obedient_generator():
     assert (found.mean_success, found.leakage) == (1, 0)
 
 
-def test_a_generator_that_ignores_requests_has_no_success():
+def test_compare_swaps__a_generator_that_ignores_requests_has_no_success():
     attributes = labels(0, 100)
     for seed in range(3):  # Right by chance in some, and wrong in others.
         shown = logits_of(labels(seed, 100))
@@ -224,7 +224,7 @@ def test_a_generator_that_ignores_requests_has_no_success():
         assert not found.shift.any()
 
 
-def test_an_entangled_cell_is_seen_alone():
+def test_compare_swaps__shows_an_entangled_cell_alone():
     """Smiling follows its own request, and Male as well."""
 
     def generate(request):
@@ -244,7 +244,7 @@ def test_an_entangled_cell_is_seen_alone():
     assert found.leakage == pytest.approx(serious / 6)
 
 
-def test_contrary_attributes_move_each_other_downwards():
+def test_compare_swaps__contrary_attributes_move_each_other_downwards():
     """Blond takes black hair away, whoever asked for it."""
 
     def generate(request):
@@ -260,7 +260,7 @@ def test_contrary_attributes_move_each_other_downwards():
 
 @given(drawn)
 @settings(max_examples=30, deadline=None)
-def test_swaps_are_the_same_from_either_side(rng):
+def test_compare_swaps__are_the_same_from_either_side(rng):
     """A face and its variant are a pair: neither comes first."""
     attributes, before = labels(0, 30)[:, :1], rng.standard_normal((30, 1))
     after = rng.standard_normal((1, 30, 1))
@@ -285,19 +285,23 @@ def features_of(attributes: np.ndarray, seed: int, d: int = 8) -> np.ndarray:
     return (attributes @ mixing + 0.5 * noise).astype(np.float32)
 
 
-def test_shuffled_requests_are_seen_by_all_but_the_distance_of_pictures():
-    real_attributes, attributes = labels(0, 4000), labels(1, 4000)
-    real, fake = features_of(real_attributes, 2), features_of(attributes, 3)
+def test_scores__see_shuffled_requests_but_the_distance_of_pictures_does_not():
+    reference_attributes, attributes = labels(0, 4000), labels(1, 4000)
+    reference, generated = features_of(reference_attributes, 2), features_of(attributes, 3)
     shuffled = np.random.default_rng(4).permutation(attributes)
-    apart = frechet_distance(real, fake)  # Of which requests are no part.
+    apart = frechet_distance(reference, generated)  # Of which requests are no part.
 
-    obeyed = joint_distance(real, real_attributes, fake, attributes)
-    ignored = joint_distance(real, real_attributes, fake, shuffled)
+    obeyed = joint_distance(reference, reference_attributes, generated, attributes)
+    ignored = joint_distance(reference, reference_attributes, generated, shuffled)
     assert apart <= obeyed < 3 * apart
     assert ignored > 30 * obeyed
 
-    obeyed = intra_attribute_distances(real, real_attributes, fake, attributes, least=100)
-    ignored = intra_attribute_distances(real, real_attributes, fake, shuffled, least=100)
+    obeyed = intra_attribute_distances(
+        reference, reference_attributes, generated, attributes, least=100
+    )
+    ignored = intra_attribute_distances(
+        reference, reference_attributes, generated, shuffled, least=100
+    )
     assert (ignored > 10 * obeyed).all()
 
     seen = noisy_logits(attributes, np.array([0.1, 0.1, 0.1]))
@@ -307,48 +311,53 @@ def test_shuffled_requests_are_seen_by_all_but_the_distance_of_pictures():
     np.testing.assert_allclose(ignored.balanced_accuracy, 0.5, atol=0.05)
 
 
-def test_joint_distance_by_hand():
+def test_joint_distance__by_hand():
     # The same faces, 5 long on average, with and without the attribute; labels are 1 / 2 on
-    # average, so they count 10-fold. The fakes' are the other way round: covariances [[1, c],
-    # [c, 100]] / 2 with c = 10 and -10, which are singular and orthogonal but for the angle.
-    real, fake = np.array([[4.0], [6.0]]), np.array([[4.0], [6.0]])
+    # average, so they count 10-fold. Those of the generated ones are the other way round:
+    # covariances [[1, c], [c, 100]] / 2 with c = 10 and -10, which are singular and orthogonal but
+    # for the angle.
+    reference, generated = np.array([[4.0], [6.0]]), np.array([[4.0], [6.0]])
     asked = np.array([[0], [1]], np.uint8)
-    assert joint_distance(real, asked, fake, asked) == pytest.approx(0, abs=1e-9)
+    assert joint_distance(reference, asked, generated, asked) == pytest.approx(0, abs=1e-9)
     u, v = np.array([2.0, 10.0]), np.array([2.0, -10.0])  # Covariances u u^T / 2 and v v^T / 2.
     expected = (u @ u + v @ v) / 2 - abs(u @ v)
-    assert joint_distance(real, asked, fake, 1 - asked) == pytest.approx(expected)
+    assert joint_distance(reference, asked, generated, 1 - asked) == pytest.approx(expected)
 
 
 @given(drawn, st.integers(2, 30))
 @settings(max_examples=30, deadline=None)
-def test_joint_distance_is_no_less_than_that_of_pictures(rng, n):
-    real_attributes, attributes = labels(0, 30), labels(1, 30)[:n]
-    real, fake = rng.standard_normal((30, 4)), rng.standard_normal((n, 4))
-    found = joint_distance(real, real_attributes, fake, attributes)
-    assert found >= frechet_distance(real, fake) - 1e-9
+def test_joint_distance__is_no_less_than_that_of_pictures(rng, n):
+    reference_attributes, attributes = labels(0, 30), labels(1, 30)[:n]
+    reference, generated = rng.standard_normal((30, 4)), rng.standard_normal((n, 4))
+    found = joint_distance(reference, reference_attributes, generated, attributes)
+    assert found >= frechet_distance(reference, generated) - 1e-9
     order = rng.permutation(30)
-    again = joint_distance(real[order], real_attributes[order], fake, attributes)
+    again = joint_distance(reference[order], reference_attributes[order], generated, attributes)
     assert again == pytest.approx(found, rel=1e-6, abs=1e-6)
 
 
-def test_joint_distance_does_not_depend_on_the_unit_of_features():
-    real_attributes, attributes = labels(0, 500), labels(1, 500)
-    real, fake = features_of(real_attributes, 2), features_of(attributes, 3)
-    found = joint_distance(real, real_attributes, fake, attributes)
-    scaled = joint_distance(1024 * real, real_attributes, 1024 * fake, attributes)
+def test_joint_distance__does_not_depend_on_the_unit_of_features():
+    reference_attributes, attributes = labels(0, 500), labels(1, 500)
+    reference, generated = features_of(reference_attributes, 2), features_of(attributes, 3)
+    found = joint_distance(reference, reference_attributes, generated, attributes)
+    scaled = joint_distance(1024 * reference, reference_attributes, 1024 * generated, attributes)
     assert scaled == pytest.approx(1024**2 * found, rel=1e-5)
 
 
-def test_intra_attribute_is_the_distance_of_those_who_have_it():
-    real_attributes, attributes = labels(0, 1000), labels(1, 800)
-    real, fake = features_of(real_attributes, 2), features_of(attributes, 3)
-    found = intra_attribute_distances(real, real_attributes, fake, attributes, least=100)
-    rows = real_attributes[:, 1] == 1, attributes[:, 1] == 1
-    assert found[1] == frechet_distance(real[rows[0]], fake[rows[1]])
+def test_intra_attribute_distances__are_of_those_who_have_it():
+    reference_attributes, attributes = labels(0, 1000), labels(1, 800)
+    reference, generated = features_of(reference_attributes, 2), features_of(attributes, 3)
+    found = intra_attribute_distances(
+        reference, reference_attributes, generated, attributes, least=100
+    )
+    rows = reference_attributes[:, 1] == 1, attributes[:, 1] == 1
+    assert found[1] == frechet_distance(reference[rows[0]], generated[rows[1]])
     assert np.isnan(found[2])  # 5 % of either.
     fewest = min(rows[0].sum(), rows[1].sum())
     for least, known in ((fewest, True), (fewest + 1, False)):
-        found = intra_attribute_distances(real, real_attributes, fake, attributes, least=int(least))
+        found = intra_attribute_distances(
+            reference, reference_attributes, generated, attributes, least=int(least)
+        )
         assert np.isfinite(found[1]) == known
 
 
@@ -363,18 +372,18 @@ def test_intra_attribute_is_the_distance_of_those_who_have_it():
         (np.full((10, 3), 255, np.uint8), r"attributes holds 255: 0 \(lacks it\) or 1"),
     ],
 )
-def test_attributes_of_other_shapes_or_values_are_refused(attributes, message):
+def test_scores__refuse_attributes_of_other_shapes_or_values(attributes, message):
     logits, good = np.zeros((10, 3)), np.ones((10, 3), np.uint8)
     with pytest.raises(ValueError, match=message):
         attribute_rates(logits, attributes)
     with pytest.raises(ValueError, match=message):
         compare_swaps(logits, np.zeros((3, 10, 3)), attributes)
     for distance in (intra_attribute_distances, joint_distance):
-        with pytest.raises(ValueError, match=f"fake_{message}"):
+        with pytest.raises(ValueError, match=f"generated_{message}"):
             distance(logits, good, logits, attributes)
 
 
-def test_logits_that_are_no_numbers_are_refused():
+def test_scores__refuse_logits_that_are_no_numbers():
     attributes, logits = labels(0, 10), np.full((10, 3), np.nan)
     with pytest.raises(ValueError, match="logits holds NaN"):
         attribute_rates(logits, attributes)
@@ -384,7 +393,7 @@ def test_logits_that_are_no_numbers_are_refused():
         compare_swaps(np.zeros((10, 3)), np.zeros((2, 10, 3)), attributes)
 
 
-def test_joint_distance_needs_a_real_that_has_something():
+def test_joint_distance__needs_a_reference_that_has_something():
     features, none = np.ones((10, 2)), np.zeros((10, 3), np.uint8)
-    with pytest.raises(ValueError, match="real_attributes are all 0"):
+    with pytest.raises(ValueError, match="reference_attributes are all 0"):
         joint_distance(features, none, features, none)

@@ -20,7 +20,6 @@ from helpers.inception_golden import DATA, IMAGES, random_images, random_state
 from PIL import Image
 
 from gan.errors import DataError
-from gan.metrics import distances
 from gan.metrics.distances import Gaussian, fit_gaussian, frechet_distance, gaussian_distance
 from gan.metrics.extractors import extractor, inception_network
 from gan.metrics.extractors.inception import RESIZES, extract_features
@@ -101,7 +100,7 @@ def altered(variables, leaf: str, change):
 
 
 @pytest.mark.parametrize("scale", [lambda x: x / 255, lambda x: x / 127.5 - 1, lambda x: x * 1.0])
-def test_float_images_instead_of_uint8(scale):
+def test_extract_in_batches__refuses_float_images(scale):
     # As users run it: the shapes in the signature are checked in tests alone.
     spec = importlib.util.spec_from_file_location("unchecked", extractor.__file__)
     unchecked = importlib.util.module_from_spec(spec)
@@ -110,7 +109,7 @@ def test_float_images_instead_of_uint8(scale):
         unchecked.extract_in_batches(None, scale(PICTURES.astype(np.float32)), 2)
 
 
-def test_truncated_instead_of_rounded():
+def test_to_uint8__rounds_instead_of_truncating():
     def truncated(images):
         return np.clip((np.asarray(images) + 1) * 127.5, 0, 255).astype(np.uint8)
 
@@ -125,7 +124,7 @@ def test_truncated_instead_of_rounded():
     assert errors[truncated][1] == pytest.approx(-0.5, abs=0.01)  # All pictures half a level dark.
 
 
-def test_jpeg_on_one_side_only():
+def test_sliced_wasserstein__sees_jpeg_on_one_side_only():
     def drawn(rng):
         picture = rng.normal(128, 12, (32, 32, 3))
         for left, top in rng.integers(0, 24, (6, 2)):
@@ -141,11 +140,11 @@ def test_jpeg_on_one_side_only():
         return sliced_wasserstein_levels(*(np.stack(x) for x in sets))[32]
 
     rng = np.random.default_rng(0)
-    real, other = ([drawn(rng) for _ in range(64)] for _ in range(2))
-    floor = finest(real, other)
-    compressed = [[as_jpeg(x) for x in part] for part in (real, other)]
-    assert finest(real, compressed[1]) > 2 * floor
-    assert finest(*compressed) < 1.3 * floor  # On both sides it is hardly seen.
+    reference, other = ([drawn(rng) for _ in range(64)] for _ in range(2))
+    baseline = finest(reference, other)
+    compressed = [[as_jpeg(x) for x in part] for part in (reference, other)]
+    assert finest(reference, compressed[1]) > 2 * baseline
+    assert finest(*compressed) < 1.3 * baseline  # On both sides it is hardly seen.
 
 
 # The network.
@@ -156,19 +155,21 @@ def zeros(**shapes) -> dict[str, np.ndarray]:
     return {k: np.zeros(shape, np.float32) for k, shape in (torch_shapes() | shapes).items()}
 
 
-def test_the_network_of_torchvision():
+def test_to_variables__refuses_the_network_of_torchvision():
     # It has the same names, and an auxiliary classifier, which FID's checkpoint may have too.
     other = {"AuxLogits.fc.bias": (1000,), "fc.bias": (1000,), "fc.weight": (1000, 2048)}
     with pytest.raises(DataError, match=r"fc\.weight is float32 \[1000, 2048\], where FID's"):
         to_variables(zeros(**other))
 
 
-def test_weights_that_nobody_published(tmp_path):
+def test_read_weights__does_not_know_weights_that_nobody_published(tmp_path):
     np.savez(tmp_path / "weights.npz", **zeros())
     assert not read_weights(tmp_path / "weights.npz").known  # So no number is called an FID.
 
 
-def test_average_pool_that_counts_the_padding(variables, half_way, off, monkeypatch):
+def test_inception__sees_an_average_pool_that_counts_the_padding(
+    variables, half_way, off, monkeypatch
+):
     assert off(last_blocks(variables, half_way)) < GOLDEN
     monkeypatch.setattr(
         inception_network, "_mean_pool", lambda x: nn.avg_pool(x, (3, 3), padding="SAME")
@@ -177,32 +178,34 @@ def test_average_pool_that_counts_the_padding(variables, half_way, off, monkeypa
     assert off(last_blocks(variables, half_way)) > 100 * GOLDEN
 
 
-def test_average_instead_of_maximum_in_the_last_block(variables, half_way, off):
+def test_inception__sees_an_average_instead_of_a_maximum_in_the_last_block(
+    variables, half_way, off
+):
     assert off(last_blocks(variables, half_way, "mean")) > 100 * GOLDEN
 
 
-def test_epsilon_of_1e_5_in_the_normalisation(see, variables, resized, off):
+def test_inception__sees_an_epsilon_of_1e_5_in_the_normalisation(see, variables, resized, off):
     # The variance plus 1e-5, told as one to which 1e-3 is added.
     changed = altered(variables, "var", lambda var: var + 1e-5 - 1e-3)
     assert off(see(changed, resized)[0][0]) > 100 * GOLDEN
 
 
-def test_nothing_but_the_faults_differs_from_golden(see, variables, resized, off):
+def test_inception__without_faults_is_golden(see, variables, resized, off):
     assert off(see(variables, resized)[0][0]) < GOLDEN
 
 
-def test_half_pixel_centres_in_the_resizing(see, variables, off):
+def test_inception__sees_half_pixel_centres_in_the_resizing(see, variables, off):
     shape = (len(PICTURES), SIDE, SIDE, 3)
     x = jax.image.resize(PICTURES.astype(np.float32), shape, "linear")
     assert off(see(variables, x)[0][0]) > 100 * GOLDEN
 
 
-def test_2x_over_255_minus_1_as_normalisation(see, variables, resized, off):
+def test_inception__sees_2x_over_255_minus_1_as_normalisation(see, variables, resized, off):
     x = 128 + 128 * (2 * resized / 255 - 1)  # The network takes 128 off, and divides by it.
     assert off(see(variables, x)[0][0]) > 100 * GOLDEN
 
 
-def test_batch_normalisation_by_the_batch(monkeypatch):
+def test_inception__does_not_normalise_by_the_batch(monkeypatch):
     def moved():
         """How much a picture's output moves with the picture beside it."""
         apply = jax.jit(lambda x: layer.apply(stored, x, mutable=["batch_stats"])[0][0])
@@ -218,7 +221,7 @@ def test_batch_normalisation_by_the_batch(monkeypatch):
     assert moved() > 0.1
 
 
-def test_convolutions_in_tf32(traced):
+def test_inception__has_no_convolutions_in_tf32(traced):
     def precise(jaxpr):
         """Of each product and convolution, whether it keeps float32 whole."""
         names = ("conv_general_dilated", "dot_general")
@@ -240,7 +243,7 @@ def equations(jaxpr):
             yield from equations(inner)
 
 
-def test_the_last_batch_dropped():
+def test_extract_features__does_not_drop_the_last_batch():
     def mean(_, x):
         return x.mean((1, 2)), np.zeros((len(x), 1008), "f")
 
@@ -258,7 +261,7 @@ def test_the_last_batch_dropped():
 # The distance.
 
 
-def test_covariance_summed_in_float32(monkeypatch):
+def test_frechet_distance__sees_a_covariance_summed_in_float32():
     def uncentred(features):
         n = len(features)
         mean = features.mean(axis=0)
@@ -266,15 +269,17 @@ def test_covariance_summed_in_float32(monkeypatch):
         return Gaussian(mean.astype(np.float64), covariance.astype(np.float64))
 
     rng = np.random.default_rng(0)
-    real, fake = (np.abs(rng.standard_normal((600, 64))).astype(np.float32) for _ in range(2))
-    real, fake = real + 10, fake + 10
-    exact = [x.astype(np.float64) for x in (real, fake)]
+    reference, generated = (
+        np.abs(rng.standard_normal((600, 64))).astype(np.float32) for _ in range(2)
+    )
+    reference, generated = reference + 10, generated + 10
+    exact = [x.astype(np.float64) for x in (reference, generated)]
     expected = gaussian_distance(
         *(Gaussian(x.mean(axis=0), np.cov(x, rowvar=False)) for x in exact)
     )
-    assert frechet_distance(real, fake) == pytest.approx(expected, rel=1e-9)
-    monkeypatch.setattr(distances, "fit_gaussian", uncentred)
-    assert frechet_distance(real, fake) != pytest.approx(expected, rel=1e-5)
+    assert frechet_distance(reference, generated) == pytest.approx(expected, rel=1e-9)
+    faulty = gaussian_distance(uncentred(reference), uncentred(generated))
+    assert faulty != pytest.approx(expected, rel=1e-5)
 
 
 def exact(a: np.ndarray, b: np.ndarray) -> float:
@@ -284,25 +289,27 @@ def exact(a: np.ndarray, b: np.ndarray) -> float:
     return float(shift + (a**2).sum() + (b**2).sum() - 2 * scipy.linalg.svdvals(a @ b.T).sum())
 
 
-def test_roots_of_negative_eigenvalues():
-    def faulty(real, fake):
-        product = np.cov(real, rowvar=False) @ np.cov(fake, rowvar=False)
+def test_frechet_distance__has_no_roots_of_negative_eigenvalues():
+    def faulty(reference, generated):
+        product = np.cov(reference, rowvar=False) @ np.cov(generated, rowvar=False)
         return np.sqrt(np.linalg.eigvals(product)).sum().real
 
     values = []
     for seed in range(1, 21):  # With seed 1 torch-fidelity once returned NaN.
         rng = np.random.RandomState(seed)  # noqa: NPY002
-        real, fake = rng.randn(4, 4), rng.randn(4, 4)  # Four rows have a rank of three.
+        reference, generated = rng.randn(4, 4), rng.randn(4, 4)  # Four rows have a rank of three.
         with np.errstate(invalid="ignore"):
-            values.append(faulty(real, fake))
-        assert frechet_distance(real, fake) == pytest.approx(exact(real, fake), rel=1e-12)
+            values.append(faulty(reference, generated))
+        assert frechet_distance(reference, generated) == pytest.approx(
+            exact(reference, generated), rel=1e-12
+        )
     assert np.isnan(values).any()
 
 
-def test_imaginary_part_of_a_matrix_root():
-    real, fake = np.random.default_rng(0).standard_normal((2, 10, 16))
-    product = fit_gaussian(real).covariance @ fit_gaussian(fake).covariance
+def test_frechet_distance__has_no_imaginary_part():
+    reference, generated = np.random.default_rng(0).standard_normal((2, 10, 16))
+    product = fit_gaussian(reference).covariance @ fit_gaussian(generated).covariance
     assert np.abs(scipy.linalg.sqrtm(product).imag).max() > 0
-    distance = frechet_distance(real, fake)
+    distance = frechet_distance(reference, generated)
     assert isinstance(distance, float)
-    assert distance == pytest.approx(exact(real, fake), rel=1e-12)
+    assert distance == pytest.approx(exact(reference, generated), rel=1e-12)

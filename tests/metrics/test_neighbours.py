@@ -19,6 +19,12 @@ from gan.metrics.neighbours import (
 )
 
 
+@pytest.fixture
+def set_block(monkeypatch):
+    """Sets how many rows are taken at a time."""
+    return lambda rows: monkeypatch.setattr(distances, "BLOCK", rows)
+
+
 def normal(seed: int, n: int, d: int = 8) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((n, d))
 
@@ -29,55 +35,61 @@ def modes(seed: int, n: int, which: list[int], apart: float = 100.0) -> np.ndarr
     return centres[np.resize(which, n)] + normal(seed, n)
 
 
-def all_scores(real: np.ndarray, fake: np.ndarray, k: int = 3, k_density: int = 5) -> list[float]:
+def all_scores(
+    reference: np.ndarray, generated: np.ndarray, k: int = 3, k_density: int = 5
+) -> list[float]:
     return [
-        *precision_recall(real, fake, k),
-        *density_coverage(real, fake, k_density),
-        authenticity(real, fake),
+        *precision_recall(reference, generated, k),
+        *density_coverage(reference, generated, k_density),
+        authenticity(reference, generated),
     ]
 
 
-def by_brute_force(real: np.ndarray, fake: np.ndarray, k: int, k_density: int) -> list[float]:
+def by_brute_force(
+    reference: np.ndarray, generated: np.ndarray, k: int, k_density: int
+) -> list[float]:
     """The definitions, read aloud."""
-    across = cdist(real, fake)
+    across = cdist(reference, generated)
     # The first in order is the row itself, at 0.
-    among_reals, among_fakes = (np.sort(cdist(x, x), axis=1) for x in (real, fake))
+    among_references, among_generated = (
+        np.sort(cdist(x, x), axis=1) for x in (reference, generated)
+    )
     closest = across.argmin(axis=0)
     return [
-        (across <= among_reals[:, k, None]).any(axis=0).mean(),
-        (across <= among_fakes[:, k]).any(axis=1).mean(),
-        (across < among_reals[:, k_density, None]).sum(axis=0).mean() / k_density,
-        (across < among_reals[:, k_density, None]).any(axis=1).mean(),
-        (across.min(axis=0) > among_reals[closest, 1]).mean(),
+        (across <= among_references[:, k, None]).any(axis=0).mean(),
+        (across <= among_generated[:, k]).any(axis=1).mean(),
+        (across < among_references[:, k_density, None]).sum(axis=0).mean() / k_density,
+        (across < among_references[:, k_density, None]).any(axis=1).mean(),
+        (across.min(axis=0) > among_references[closest, 1]).mean(),
     ]
 
 
 @pytest.mark.parametrize(("n", "m"), [(60, 60), (50, 83), (83, 50), (6, 6)])
 @pytest.mark.parametrize("ks", [(3, 5), (1, 1), (5, 2)])
-def test_scores_agree_with_their_definitions(n, m, ks):
-    real, fake = normal(0, n), 0.8 * normal(1, m) + 0.3
-    expected = by_brute_force(real, fake, *ks)
-    assert all_scores(real, fake, *ks) == pytest.approx(expected, abs=1e-12)
-    at_once = neighbour_scores(real, fake, *ks)
+def test_neighbour_scores__agree_with_their_definitions(n, m, ks):
+    reference, generated = normal(0, n), 0.8 * normal(1, m) + 0.3
+    expected = by_brute_force(reference, generated, *ks)
+    assert all_scores(reference, generated, *ks) == pytest.approx(expected, abs=1e-12)
+    at_once = neighbour_scores(reference, generated, *ks)
     assert at_once[:5] == pytest.approx(expected, abs=1e-12)
-    np.testing.assert_array_equal(at_once.nearest.index, cdist(real, fake).argmin(axis=0))
-    np.testing.assert_allclose(at_once.nearest.distance, cdist(real, fake).min(axis=0))
-    np.testing.assert_array_equal(at_once.nearest, find_nearest(real, fake))
+    np.testing.assert_array_equal(at_once.nearest.index, cdist(reference, generated).argmin(axis=0))
+    np.testing.assert_allclose(at_once.nearest.distance, cdist(reference, generated).min(axis=0))
+    np.testing.assert_array_equal(at_once.nearest, find_nearest(reference, generated))
 
 
 @pytest.mark.parametrize("block", [1, 7, 50])
-def test_tiles_of_any_size_give_the_same_and_lose_no_rows(block, monkeypatch):
-    real, fake = normal(0, 50), 0.8 * normal(1, 83) + 0.3
-    whole, others = neighbour_scores(real, fake), nearest_others(real, 4)
-    monkeypatch.setattr(distances, "BLOCK", block)
-    in_tiles = neighbour_scores(real, fake)
+def test_neighbour_scores__are_the_same_in_tiles_of_any_size_and_lose_no_rows(block, set_block):
+    reference, generated = normal(0, 50), 0.8 * normal(1, 83) + 0.3
+    whole, others = neighbour_scores(reference, generated), nearest_others(reference, 4)
+    set_block(block)
+    in_tiles = neighbour_scores(reference, generated)
     assert in_tiles[:5] == pytest.approx(whole[:5], abs=1e-12)
     np.testing.assert_array_equal(in_tiles.nearest.index, whole.nearest.index)
-    np.testing.assert_allclose(nearest_others(real, 4), others)
+    np.testing.assert_allclose(nearest_others(reference, 4), others)
 
 
-def test_tiles_hold_each_distance_once(monkeypatch):
-    monkeypatch.setattr(distances, "BLOCK", 7)
+def test_squared_distances__hold_each_distance_once(set_block):
+    set_block(7)
     x, y = normal(0, 20), normal(1, 24)
     found = np.full((20, 24), np.nan)
     for rows, columns, squared in squared_distances(x, y):
@@ -86,61 +98,61 @@ def test_tiles_hold_each_distance_once(monkeypatch):
     np.testing.assert_allclose(found, cdist(x, y) ** 2, rtol=1e-10)
 
 
-def test_a_row_is_no_neighbour_of_itself_but_a_duplicate_is():
+def test_nearest_others__hold_duplicates_of_a_row_but_not_itself():
     line = np.array([[0.0], [1.0], [3.0]])
     np.testing.assert_allclose(nearest_others(line, 2), [[1, 9], [1, 4], [4, 9]], atol=1e-12)
     twins = np.array([[0.0], [0.0], [5.0]])
     np.testing.assert_allclose(nearest_others(twins, 1), [[0], [0], [25]], atol=1e-12)
 
 
-def test_the_border_belongs_to_the_ball_of_precision_but_not_of_density():
-    real, fake = np.array([[0.0], [2.0]]), np.array([[4.0], [4.5]])
-    assert precision_recall(real, fake, k=1).precision == 0.5
-    assert density_coverage(real, fake, k=1) == (0, 0)
+def test_neighbour_scores__the_border_counts_for_precision_but_not_for_density():
+    reference, generated = np.array([[0.0], [2.0]]), np.array([[4.0], [4.5]])
+    assert precision_recall(reference, generated, k=1).precision == 0.5
+    assert density_coverage(reference, generated, k=1) == (0, 0)
 
 
-def test_equal_sets_are_precise_and_complete():
+def test_neighbour_scores__equal_sets_are_precise_and_complete():
     x = normal(0, 200)
     assert precision_recall(x, x) == (1, 1)
     assert density_coverage(x, x).coverage == 1
 
 
-def test_precision_and_recall_are_not_exchanged():
+def test_precision_recall__are_not_exchanged():
     tight, wide = 0.1 * normal(0, 300), normal(1, 300)
-    precision, recall = precision_recall(real=wide, fake=tight)
+    precision, recall = precision_recall(reference=wide, generated=tight)
     assert precision > 0.8
     assert recall < 0.3
-    assert precision_recall(real=tight, fake=wide) == (recall, precision)
+    assert precision_recall(reference=tight, generated=wide) == (recall, precision)
 
 
-def test_dropped_modes_lower_recall_and_coverage_but_not_precision():
-    real = modes(0, 400, [0, 1, 2, 3])
-    all_of_them = neighbour_scores(real, modes(1, 400, [0, 1, 2, 3]))
-    half_of_them = neighbour_scores(real, modes(1, 400, [0, 1]))
+def test_neighbour_scores__dropped_modes_lower_recall_and_coverage_but_not_precision():
+    reference = modes(0, 400, [0, 1, 2, 3])
+    all_of_them = neighbour_scores(reference, modes(1, 400, [0, 1, 2, 3]))
+    half_of_them = neighbour_scores(reference, modes(1, 400, [0, 1]))
     assert half_of_them.precision == pytest.approx(all_of_them.precision, abs=0.1)
     assert half_of_them.recall == pytest.approx(all_of_them.recall / 2, abs=0.1)
     assert half_of_them.coverage == pytest.approx(all_of_them.coverage / 2, abs=0.1)
 
 
-def test_invented_modes_lower_precision_and_density_but_not_recall():
-    real, fake = modes(0, 400, [0, 1]), modes(1, 400, [0, 1])
-    invented = np.concatenate([fake, modes(2, 400, [2, 3])])
-    before, after = neighbour_scores(real, fake), neighbour_scores(real, invented)
+def test_neighbour_scores__invented_modes_lower_precision_and_density_but_not_recall():
+    reference, generated = modes(0, 400, [0, 1]), modes(1, 400, [0, 1])
+    invented = np.concatenate([generated, modes(2, 400, [2, 3])])
+    before, after = neighbour_scores(reference, generated), neighbour_scores(reference, invented)
     assert after.precision == pytest.approx(before.precision / 2, abs=0.1)
     assert after.density == pytest.approx(before.density / 2, abs=0.1)
     assert after.recall >= before.recall
 
 
-def test_a_collapsed_generator_covers_nothing():
-    real = normal(0, 300)
-    scores = neighbour_scores(real, np.zeros((300, 8)) + 1e-3 * normal(1, 300))
+def test_neighbour_scores__a_collapsed_generator_covers_nothing():
+    reference = normal(0, 300)
+    scores = neighbour_scores(reference, np.zeros((300, 8)) + 1e-3 * normal(1, 300))
     assert scores.precision == 1
     assert scores.recall < 0.05
     assert scores.coverage < 0.3
 
 
 @pytest.mark.parametrize(("n", "m", "k"), [(300, 300, 5), (400, 200, 3), (200, 500, 1)])
-def test_density_and_coverage_of_one_distribution_are_as_theory_says(n, m, k):
+def test_density_coverage__of_one_distribution_are_as_theory_says(n, m, k):
     sets = [(normal(2 * seed, n), normal(2 * seed + 1, m)) for seed in range(20)]
     found = np.mean([density_coverage(*pair, k) for pair in sets], axis=0)
     i = np.arange(1, k + 1)
@@ -152,11 +164,11 @@ def test_density_and_coverage_of_one_distribution_are_as_theory_says(n, m, k):
     ("d", "expected"),
     [(1, 1 / 3), (2, 1 - np.pi / (4 * np.pi / 3 + np.sqrt(3) / 2))],
 )
-def test_authenticity_of_fresh_rows_is_as_theory_says(d, expected):
+def test_authenticity__of_new_rows_is_as_theory_says(d, expected):
     assert authenticity(normal(0, 4000, d), normal(1, 4000, d)) == pytest.approx(expected, abs=0.03)
 
 
-def test_copies_are_found():
+def test_authenticity__finds_copies():
     train, fresh = normal(0, 400), normal(1, 400)
     index = np.random.default_rng(2).permutation(400)
     copies = train[index]
@@ -172,16 +184,16 @@ def test_copies_are_found():
     assert precision_recall(train, copies) == (1, 1)
 
 
-def test_copies_of_duplicates_are_copies():
+def test_authenticity__copies_of_duplicates_are_copies():
     train = np.repeat(normal(0, 50), 2, axis=0) + 100
     assert authenticity(train, train[:20]) == 0
 
 
-def test_the_ratio_of_nearest_distances_is_1_without_copies_and_falls_with_them():
+def test_nearest_ratio__is_1_without_copies_and_falls_with_them():
     train, test, fresh = normal(0, 400), normal(1, 300), normal(2, 400)
 
-    def ratio(held_out, fake):
-        return nearest_ratio(find_nearest(train, held_out), find_nearest(train, fake))
+    def ratio(held_out, generated):
+        return nearest_ratio(find_nearest(train, held_out), find_nearest(train, generated))
 
     assert ratio(test, fresh) == pytest.approx(1, abs=0.05)
     assert ratio(test, np.concatenate([train[:200], fresh[:200]])) == pytest.approx(0.5, abs=0.05)
@@ -192,31 +204,35 @@ def test_the_ratio_of_nearest_distances_is_1_without_copies_and_falls_with_them(
     assert np.isnan(ratio(train[:50], fresh))
 
 
-def test_the_order_of_the_rows_does_not_matter():
-    real, fake = normal(0, 90), normal(1, 70)
-    shuffled = [np.random.default_rng(3).permutation(x) for x in (real, fake)]
-    assert neighbour_scores(*shuffled)[:5] == pytest.approx(neighbour_scores(real, fake)[:5])
+def test_neighbour_scores__do_not_depend_on_the_order_of_rows():
+    reference, generated = normal(0, 90), normal(1, 70)
+    shuffled = [np.random.default_rng(3).permutation(x) for x in (reference, generated)]
+    assert neighbour_scores(*shuffled)[:5] == pytest.approx(
+        neighbour_scores(reference, generated)[:5]
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_rotation_shift_and_scale_do_not_matter(dtype):
-    real, fake = normal(0, 90), normal(1, 70)
+def test_neighbour_scores__are_invariant_to_rotation_shift_and_scale(dtype):
+    reference, generated = normal(0, 90), normal(1, 70)
     turn = np.linalg.qr(normal(3, 8))[0]
-    moved = [(50 * x @ turn + 1e4).astype(dtype) for x in (real, fake)]
-    assert neighbour_scores(*moved)[:5] == pytest.approx(neighbour_scores(real, fake)[:5])
+    moved = [(50 * x @ turn + 1e4).astype(dtype) for x in (reference, generated)]
+    assert neighbour_scores(*moved)[:5] == pytest.approx(neighbour_scores(reference, generated)[:5])
 
 
-def test_narrow_modes_far_apart_are_told_exactly():
+def test_neighbour_scores__tell_narrow_modes_far_apart_exactly():
     # Wherever the centre is, |a|^2 + |b|^2 is 10^12 times the distances within a mode.
-    real, fake = modes(0, 80, [0, 1, 2, 3], 1e5), modes(1, 80, [0, 1, 2], 1e5)
-    assert all_scores(real, fake) == pytest.approx(by_brute_force(real, fake, 3, 5), abs=1e-12)
+    reference, generated = modes(0, 80, [0, 1, 2, 3], 1e5), modes(1, 80, [0, 1, 2], 1e5)
+    assert all_scores(reference, generated) == pytest.approx(
+        by_brute_force(reference, generated, 3, 5), abs=1e-12
+    )
 
 
-def test_memory_does_not_grow_with_the_square_of_the_rows(monkeypatch):
-    monkeypatch.setattr(distances, "BLOCK", 100)
-    real, fake = normal(0, 3000, 4), normal(1, 3000, 4)
+def test_neighbour_scores__need_no_memory_that_grows_with_the_square_of_the_rows(set_block):
+    set_block(100)
+    reference, generated = normal(0, 3000, 4), normal(1, 3000, 4)
     tracemalloc.start()
-    neighbour_scores(real, fake)
+    neighbour_scores(reference, generated)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 3000**2 * 8 / 10
@@ -226,31 +242,31 @@ SCORES = [precision_recall, density_coverage, authenticity, find_nearest, neighb
 
 
 @pytest.mark.parametrize("score", SCORES, ids=lambda function: function.__name__)
-def test_features_that_cannot_be_compared_are_refused(score):
+def test_neighbour_scores__refuse_features_that_cannot_be_compared(score):
     x, y = normal(0, 20), normal(1, 20)
-    with pytest.raises(ValueError, match=r"\(20, 8\), fake \(20, 3\)"):
+    with pytest.raises(ValueError, match=r"\(20, 8\), generated \(20, 3\)"):
         score(x, y[:, :3])
-    with pytest.raises(ValueError, match=r"fake has the shape \(0, 8\): .* n at least"):
+    with pytest.raises(ValueError, match=r"generated has the shape \(0, 8\): .* n at least"):
         score(x, y[:0])
     with pytest.raises(ValueError, match=r"has the shape \(0, 8\): .* n at least"):
         score(x[:0], y)
     y[4, 0] = np.nan
-    with pytest.raises(ValueError, match="fake holds NaN or infinity in row 4"):
+    with pytest.raises(ValueError, match="generated holds NaN or infinity in row 4"):
         score(x, y)
     with pytest.raises(ValueError, match="holds NaN or infinity in row 4"):
         score(y, x)
 
 
-def test_more_than_k_rows_are_needed():
+def test_neighbour_scores__need_more_than_k_rows():
     x = normal(0, 20)
     for score in (precision_recall, neighbour_scores):
-        with pytest.raises(ValueError, match=r"fake has the shape \(3, 8\): .* n at least 4"):
+        with pytest.raises(ValueError, match=r"generated has the shape \(3, 8\): .* n at least 4"):
             score(x, x[:3])
     for score in (density_coverage, neighbour_scores):
-        with pytest.raises(ValueError, match=r"real has the shape \(5, 8\): .* n at least 6"):
+        with pytest.raises(ValueError, match=r"reference has the shape \(5, 8\): .* n at least 6"):
             score(x[:5], x)
         with pytest.raises(ValueError, match="k is 0: 1 or more"):
             score(x, x, 0)
     with pytest.raises(ValueError, match=r"train has the shape \(1, 8\): .* n at least 2"):
         authenticity(x[:1], x)
-    assert density_coverage(x, x[:1] + 0.1).coverage > 0  # A single fake will do.
+    assert density_coverage(x, x[:1] + 0.1).coverage > 0  # A single generated will do.

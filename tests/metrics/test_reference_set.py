@@ -32,7 +32,7 @@ def extractor(name: str) -> Extractor:
     return Extractor(name, "stamp", extract)
 
 
-def test_only_classes_seen_by_the_known_inception_get_an_inception_score(stores):
+def test_reference_set__only_classes_in_the_known_inception_get_an_inception_score(stores):
     def scores(name: str, names: tuple[str, ...]) -> dict:
         reference = ReferenceSet(stores, "validation", 24, names, (extractor(name),))
         return reference.score(reference.extract(stores["test"].images[:24], None)) | {
@@ -48,7 +48,7 @@ def test_only_classes_seen_by_the_known_inception_get_an_inception_score(stores)
     assert "IS" not in scores("inception", NAMES)
 
 
-def test_floors_are_of_the_other_held_out_split_where_it_has_so_many(stores):
+def test_baseline_split__is_the_other_held_out_one_if_it_has_so_many(stores):
     see = extractor("inception")
     assert ReferenceSet(stores, "validation", 24, (), (see,)).baseline_split == "test"
     assert ReferenceSet(stores, "test", 24, (), (see,)).baseline_split == "validation"

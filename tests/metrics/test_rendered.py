@@ -9,7 +9,14 @@ import pytest
 from gan.data.faces import dataset
 from gan.data.faces.traits import ATTRIBUTES
 from gan.metrics import rendered
-from gan.metrics.rendered import PLAIN, contradictions, draw_labels, score_compositions, score_joint
+from gan.metrics.rendered import (
+    PLAIN,
+    contradiction_rate,
+    draw_labels,
+    score_compositions,
+    score_joint,
+    score_rendered,
+)
 
 NUM = 20_000
 
@@ -42,7 +49,7 @@ def without(sample: np.ndarray, *names: str) -> np.ndarray:
 # Fresh labels.
 
 
-def test_fresh_labels_are_those_of_faces_of_different_people():
+def test_draw_labels__are_of_faces_of_different_people():
     chunk, start = rendered.CHUNK, rendered.CHUNK - 10
     index = np.arange(start, start + chunk) * dataset.IMAGES_PER_IDENTITY
     known = dataset.describe_faces(3, jnp.asarray(index))
@@ -52,37 +59,37 @@ def test_fresh_labels_are_those_of_faces_of_different_people():
         draw_labels(0)
 
 
-def test_fresh_labels_are_not_the_training_set():
+def test_draw_labels__are_not_the_training_set():
     assert rendered.SEED != dataset.SEED
 
 
 # The joint distribution.
 
 
-def test_a_sampler_that_keeps_the_law_is_at_its_floor(law, sample):
+def test_score_joint__of_a_sampler_that_keeps_the_law_is_the_baseline(law, sample):
     found = score_joint(sample, law)
-    assert found.total_variation == pytest.approx(found.floor, rel=0.1)
+    assert found.total_variation == pytest.approx(found.baseline, rel=0.1)
     assert found.differing_pairs == ()
     assert found.expected_cells > 200
     assert found.missing_cells <= 3
     assert found.contradictions == 0
 
 
-def test_false_alarms_are_rare_though_the_law_is_known_by_few_draws(law):
+def test_score_joint__raises_few_false_alarms_though_the_law_is_known_by_few_draws(law):
     parts = itertools.pairwise(np.split(law, 20))
     alarms = [bool(score_joint(*sets).differing_pairs) for sets in parts]
     assert sum(alarms) <= 2  # 0.2 expected.
 
 
-def test_the_floor_falls_with_the_number_of_faces(law, sample):
+def test_score_joint__baseline_falls_with_the_number_of_faces(law, sample):
     few, many = score_joint(sample[:200], law), score_joint(sample, law)
-    assert few.floor > 3 * many.floor
-    assert few.total_variation == pytest.approx(few.floor, rel=0.15)
-    assert many == score_joint(sample, law)  # The floor is drawn by a seed.
-    assert many.floor != score_joint(sample, law, seed=1).floor
+    assert few.baseline > 3 * many.baseline
+    assert few.total_variation == pytest.approx(few.baseline, rel=0.15)
+    assert many == score_joint(sample, law)  # The baseline is drawn by a seed.
+    assert many.baseline != score_joint(sample, law, seed=1).baseline
 
 
-def test_total_variation_by_hand():
+def test_score_joint__total_variation_by_hand():
     rows = np.zeros((4, 40), np.uint8)
     rows[:, column("Smiling")] = (0, 1, 1, 1)
     rows[:, column("Big_Nose")] = (0, 1, 0, 1)  # Not among those compared.
@@ -94,7 +101,7 @@ def test_total_variation_by_hand():
     assert score_joint(rows, rows).total_variation == 0
 
 
-def test_missing_cells_by_hand():
+def test_score_joint__missing_cells_by_hand():
     def smiling(*values):
         rows = np.zeros((len(values), 40), np.uint8)
         rows[:, column("Smiling")] = values
@@ -110,7 +117,7 @@ def test_missing_cells_by_hand():
         assert (found.missing_cells, found.expected_cells) == (missing, expected)
 
 
-def test_a_dropped_mode_is_caught(law, sample):
+def test_score_joint__finds_a_dropped_mode(law, sample):
     found = score_joint(without(sample, "Bald"), law)
     assert found.missing_cells > 5
     assert pairs_of("Bald") <= set(found.differing_pairs)
@@ -119,7 +126,7 @@ def test_a_dropped_mode_is_caught(law, sample):
     assert ("Eyeglasses", "Male") in rarer.differing_pairs
 
 
-def test_an_ignored_dependence_is_caught_without_any_wrong_share(law, sample):
+def test_score_joint__finds_an_ignored_dependence_without_any_wrong_share(law, sample):
     """Mouths that open regardless of the smile, as often as they should."""
     mouth, smile = column("Mouth_Slightly_Open"), column("Smiling")
     # Within each sex, on which both may depend.
@@ -127,35 +134,37 @@ def test_an_ignored_dependence_is_caught_without_any_wrong_share(law, sample):
         rows = np.flatnonzero(sample[:, column("Male")] == male)
         sample[rows, mouth] = np.random.default_rng(male).permutation(sample[rows, mouth])
     found = score_joint(sample, law)
-    assert found.total_variation > 2 * found.floor
+    assert found.total_variation > 2 * found.baseline
     assert ("Mouth_Slightly_Open", "Smiling") in found.differing_pairs
     assert set(found.differing_pairs) <= pairs_of("Mouth_Slightly_Open")
     assert abs(sample[:, mouth].mean() - law[:, mouth].mean()) < 0.01
     assert abs(sample[:, smile].mean() - law[:, smile].mean()) < 0.01
 
 
-def test_a_wrong_share_shows_in_all_pairs_of_the_attribute_and_in_no_other(law, sample):
+def test_score_joint__shows_a_wrong_share_in_all_pairs_of_the_attribute_and_in_no_other(
+    law, sample
+):
     smile = sample[:, column("Smiling")]
     smile |= np.random.default_rng(0).random(NUM) < 0.2
     assert set(score_joint(sample, law).differing_pairs) == pairs_of("Smiling")
 
 
-def test_the_order_of_faces_does_not_matter(law, sample):
+def test_score_joint__does_not_depend_on_the_order_of_faces(law, sample):
     shuffled = np.random.default_rng(0).permutation(sample)
     assert score_joint(shuffled, law) == score_joint(sample, law)
 
 
-def test_errors_of_a_decoder_on_both_sides_cancel(law, sample):
+def test_score_joint__errors_of_a_decoder_on_both_sides_cancel(law, sample):
     def decode(attributes, seed):
         return attributes ^ (np.random.default_rng(seed).random(attributes.shape) < 0.02)
 
     assert score_joint(decode(sample, 0), law).differing_pairs
     found = score_joint(decode(sample, 0), decode(law, 1))
     assert found.differing_pairs == ()
-    assert found.total_variation == pytest.approx(found.floor, rel=0.1)
+    assert found.total_variation == pytest.approx(found.baseline, rel=0.1)
 
 
-def test_holm_by_hand():
+def test_holm__by_hand():
     # Thresholds 0.01 / 4, / 3, / 2, / 1: the third fails, so the last, which would pass, does not.
     p_values = np.array([0.009, 0.0024, 0.0033, 0.006])
     np.testing.assert_array_equal(rendered._holm(p_values), [False, True, True, False])
@@ -166,18 +175,18 @@ def test_holm_by_hand():
 # Contradictions.
 
 
-def test_contradictions_are_counted(sample):
-    assert contradictions(sample) == 0
+def test_contradiction_rate__counts_what_no_rendered_face_is_like(sample):
+    assert contradiction_rate(sample) == 0
     sample[:, column("Attractive")] = 1  # Never drawn, so never learnt.
-    assert contradictions(sample) == 0
+    assert contradiction_rate(sample) == 0
     sample[: NUM // 4, column("No_Beard")] ^= 1
-    assert contradictions(sample) == pytest.approx(0.25)
+    assert contradiction_rate(sample) == pytest.approx(0.25)
 
 
 # New combinations.
 
 
-def test_compositions_by_hand():
+def test_score_compositions__by_hand():
     def rows(*pairs):
         out = np.zeros((len(pairs), 40), np.uint8)
         out[:, [column("Eyeglasses"), column("Wearing_Hat")]] = pairs
@@ -202,7 +211,7 @@ def test_compositions_by_hand():
     assert np.isnan(everything.unseen)
 
 
-def test_a_generator_that_snaps_to_known_faces_fails_on_new_ones(sample):
+def test_score_compositions__a_generator_that_snaps_to_known_faces_fails_on_new_ones(sample):
     """It draws the training face most like the request."""
     names = ("Eyeglasses", "Wearing_Hat", "Male", "Smiling")
     columns = [column(name) for name in names]
@@ -217,10 +226,24 @@ def test_a_generator_that_snaps_to_known_faces_fails_on_new_ones(sample):
     assert found.num_unseen == requested[:, columns[:2]].all(axis=1).sum() > 10
 
 
+def test_score_rendered__has_baselines_and_counts_the_cases_of_shares(law, sample):
+    train = without(sample[:10_000], "Eyeglasses", "Wearing_Hat")
+    requests, generated = sample[10_000:11_000], sample[11_000:12_000]
+    found = score_rendered(train, requests, generated, requests, law)
+    joint, baseline = score_joint(generated, law), score_joint(requests, law)
+    assert found["joint"] == (joint.total_variation, baseline.total_variation, None)
+    assert found["contradictions"] == (0, 0, None)
+    whole = score_compositions(train, requests, generated)
+    assert found["correct_seen"] == (whole.seen, 1, whole.num_seen)
+    assert found["correct_unseen"] == (whole.unseen, 1, whole.num_unseen)
+    assert whole.num_seen + whole.num_unseen == 1000
+    assert 0 < whole.num_unseen < 500
+
+
 # What is refused.
 
 
-def test_values_and_shapes_that_cannot_be_are_refused(law):
+def test_scores__refuse_values_and_shapes_that_cannot_be(law):
     rows = law[:10]
     with pytest.raises(ValueError, match=r"decoded has the shape \(0, 40\): one face or more"):
         score_joint(rows[:0], rows)

@@ -13,7 +13,7 @@ def features():
     return rng.standard_normal((40, 3)), 1 + rng.standard_normal((40, 3))
 
 
-def test_only_features_of_the_known_inception_give_an_fid(features):
+def test_full_name__only_features_of_the_known_inception_give_an_fid(features):
     known = scores.score_features(*features, "inception")
     assert {"FID", "KID", "MIND-inception", "precision-inception"} <= known.keys()
     clean = scores.score_features(*features, "inception-clean")
@@ -25,7 +25,7 @@ def test_only_features_of_the_known_inception_give_an_fid(features):
         assert [*others.values()] == [*known.values()]
 
 
-def test_every_score_has_a_way_that_is_better(features):
+def test_better_direction__is_known_of_every_score(features):
     images = np.zeros((8, 16, 16, 3), np.uint8)
     found = scores.score_features(*features, "inception") | scores.score_pictures(images, images)
     for name in found:
@@ -36,7 +36,22 @@ def test_every_score_has_a_way_that_is_better(features):
         scores.better_direction("recal-attr@1a2b3c4d")
 
 
-def test_a_score_is_found_by_its_beginning():
+def test_registered_names__are_those_that_are_computed(features):
+    images = np.zeros((8, 16, 16, 3), np.uint8)
+    found = scores.score_pictures(images, images).keys()
+    names = ("attr@1a2b3c4d", "inception-clean")
+    for name in names:
+        found |= scores.score_features(*features, name).keys()
+    assert scores.registered_names(names) == found
+
+
+def test_registry__holds_no_name_that_could_not_be_told_from_an_extractors():
+    for name, score in (scores.PICTURES | scores.FEATURES).items():
+        assert not {*"-@"} & {*name}
+        assert score.measures.endswith(".")
+
+
+def test_find_score__by_its_beginning():
     there = ["swd", "FD-attr@1a2b3c4d", "FD-unverified@5e6f7a8b"]
     assert scores.find_score("FD-unverified", there) == there[2]
     assert scores.find_score("FD", there) == scores.find_score("FD-attr", there) == there[1]

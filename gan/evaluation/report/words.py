@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from gan.metrics import scores
+
 
 class Meaning(NamedTuple):
     """What a score measures, as a sentence, and what its baseline is, as the end of another one."""
@@ -15,6 +17,10 @@ DEFINED = "the baseline is 1 by definition."
 RENDERED = "the baseline is the score of as many freshly rendered faces."
 
 SCORES = {
+    **{
+        name: Meaning(score.measures, OTHER_REAL)
+        for name, score in (scores.PICTURES | scores.FEATURES).items()
+    },
     "FID": Meaning(
         "Frechet distance between generated and real pictures in the features of Inception, a "
         "classifier trained on ImageNet; most papers report this number.",
@@ -23,26 +29,6 @@ SCORES = {
     "KID": Meaning(
         "Kernel distance between generated and real pictures in the features of Inception; unlike "
         "FID, it is unbiased for small numbers of pictures.",
-        OTHER_REAL,
-    ),
-    "FD": Meaning(
-        "Frechet distance between generated and real pictures in the features of a classifier: it "
-        "compares the means and covariances of both sets.",
-        OTHER_REAL,
-    ),
-    "KD": Meaning(
-        "Kernel distance between generated and real pictures in the features of a classifier; "
-        "unlike FD, it is unbiased for small numbers of pictures.",
-        OTHER_REAL,
-    ),
-    "MIND": Meaning(
-        "Sliced Wasserstein distance between generated and real pictures in the features of a "
-        "classifier; it needs fewer pictures than FD to be stable.",
-        OTHER_REAL,
-    ),
-    "swd": Meaning(
-        "Sliced Wasserstein distance between small patches of generated and of real pictures, from "
-        "fine to coarse: it measures texture and needs no classifier.",
         OTHER_REAL,
     ),
     "precision": Meaning(
@@ -140,7 +126,7 @@ UNVERIFIED = (
 # The questions that scores answer, and the scores that answer each.
 QUESTIONS = {
     "Do the pictures look like real ones?": (
-        *("FID", "KID", "FD", "KD", "MIND", "swd", "IS"),
+        *("FID", "KID", *scores.FEATURES, *scores.PICTURES, "IS"),
         *("precision", "recall", "density", "coverage"),
     ),
     "Do they show what was requested?": (

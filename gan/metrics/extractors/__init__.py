@@ -1,1 +1,1 @@
-"""Networks that look at pictures: from pictures to features."""
+"""Extractors: functions from pictures to features."""

@@ -1,8 +1,8 @@
-"""The embedded "network that looks": it needs no download, as it learns the data's own attributes.
+"""The attribute classifier: it is trained on a data set's own attributes, so nothing is downloaded.
 
-Its features are a space to compare sets of pictures in, FD-attr@<hash8>, and its logits tell
-whether a picture has the attribute that it was asked for. It is blind to what no attribute is
-about, and numbers of two networks do not compare: the hash says which one it was.
+Its features are a space in which sets of pictures are compared (FD-attr@<hash8>), and its logits
+tell whether a picture shows the attribute that was requested. It does not see what no attribute is
+about. Numbers of two classifiers do not compare: the hash says which one gave them.
 """
 
 import dataclasses
@@ -24,7 +24,12 @@ from gan.data.store import Store, sync_folder, synced_file, wait_for_lock
 from gan.errors import DataError
 from gan.metrics.conditional import attribute_rates
 from gan.metrics.distances import spread_rows
-from gan.metrics.extractors.classifier_cnn import RECIPE, AttributeCNN, Variables, fit
+from gan.metrics.extractors.classifier_cnn import (
+    RECIPE,
+    AttributeCNN,
+    Variables,
+    train_classifier,
+)
 from gan.metrics.extractors.extractor import (
     VERSION,
     Extracted,
@@ -37,24 +42,25 @@ from gan.runtime.logs import log
 from gan.runtime.parallel import compiler_options
 
 FILE = "attribute_network.npz"
-HELD_OUT = 4096  # Pictures at most, on which it is measured.
-VARIABLES = "variables/"  # Before the names of their arrays in the file.
+HELD_OUT = 4096  # Held-out pictures at most that its accuracy is measured on.
+VARIABLES = "variables/"  # Begins the names of the variables' arrays in the file.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class AttributeClassifier:
-    """A trained network."""
+    """A trained classifier."""
 
-    names: tuple[str, ...]  # Of the attributes, all of the store's.
+    names: tuple[str, ...]  # The attributes, all of the data set's.
     variables: Variables
-    sha256: str  # Of the variables: `hash_variables`.
-    balanced_accuracy: Float64[np.ndarray, " a"]  # On held-out pictures; NaN if all there are same.
+    sha256: str  # What `hash_variables` gives for the variables.
+    # Balanced accuracy on held-out pictures, NaN for attributes that do not vary there.
+    balanced_accuracy: Float64[np.ndarray, " a"]
 
     def extract(self, images: Pictures, batch_size: int = 128) -> Extracted:
-        """Returns features [n 256] and a logit for each attribute [n a], above 0 if it is seen.
+        """Returns features [n 256] and logits [n a] of `images`, uint8 [n h w 3].
 
-        `images` are uint8 [n h w 3]; `batch_size` of them are on the device at a time. Raises
-        ValueError for others, or none.
+        A logit is above 0 where the classifier finds the attribute. `batch_size` images are on the
+        device at a time. Raises ValueError for other images, or none.
         """
         variables = jax.device_put(self.variables)
         apply = functools.partial(_compiled(len(self.names)), variables)
@@ -63,7 +69,7 @@ class AttributeClassifier:
 
 @functools.cache
 def _compiled(num_attributes: int) -> Callable:
-    """The network for so many attributes, as `AttributeClassifier.extract` calls it."""
+    """The compiled network for this number of attributes."""
 
     def apply(variables: Variables, images: jax.Array) -> tuple[jax.Array, jax.Array]:
         return AttributeCNN(num_attributes).apply(variables, images.astype(np.float32))
@@ -89,11 +95,16 @@ def make_extractor(inputs: ExtractorInputs) -> Extractor | None:
     )
 
 
-def load_or_train_classifier(train: Store, held_out: Store) -> AttributeClassifier:
-    """The network of a data set: read from `attribute_network.npz` beside its `train` split.
+def load_or_train_classifier(
+    train: Store,
+    held_out: Store,
+    train_classifier: Callable[..., Variables] = train_classifier,
+) -> AttributeClassifier:
+    """Reads a data set's classifier from `attribute_network.npz` beside its `train` split.
 
-    Where none is there, or one of other pictures, labels or code, it is trained and written, by one
-    process while others wait. Raises DataError where it cannot be written.
+    If the file is not there, or is of other pictures, labels or code, the classifier is trained on
+    `train`, measured on `held_out` and written, by one process while others wait. Raises DataError
+    if it cannot be written.
     """
     path, origin = train.path.parent / FILE, _origin(train, held_out)
     found = _read(path, origin)
@@ -103,43 +114,45 @@ def load_or_train_classifier(train: Store, held_out: Store) -> AttributeClassifi
         found = _read(path, origin)  # Another process may have written it meanwhile.
         if isinstance(found, str):
             log.info(
-                "Training the attribute network on %s pictures of %d px, once for this data set: "
-                "%s %s.",
+                "Training the attribute classifier on %s pictures of %d px, once for this data "
+                "set: %s %s.",
                 f"{len(train.images):,}",
                 train.image_size,
                 path,
                 found,
             )
-            found = _train(train, held_out)
+            found = _train(train, held_out, train_classifier)
             _write(path, origin, found)
     return found
 
 
-def _train(train: Store, held_out: Store) -> AttributeClassifier:
+def _train(
+    train: Store, held_out: Store, train_classifier: Callable[..., Variables]
+) -> AttributeClassifier:
     start = time.monotonic()
     names = train.attribute_names
-    variables = fit(train.images, np.asarray(train.attributes))
+    variables = train_classifier(train.images, np.asarray(train.attributes))
     unmeasured = AttributeClassifier(names, variables, hash_variables(variables), np.empty(0))
     rows = spread_rows(len(held_out.images), HELD_OUT)
     logits = unmeasured.extract(np.asarray(held_out.images[rows])).logits
     accuracy = attribute_rates(logits, np.asarray(held_out.attributes[rows])).balanced_accuracy
-    network = dataclasses.replace(unmeasured, balanced_accuracy=accuracy)
+    classifier = dataclasses.replace(unmeasured, balanced_accuracy=accuracy)
     known = [i for i in np.argsort(accuracy) if not np.isnan(accuracy[i])]
     log.info(
         "attr@%s: balanced accuracy %.4f on %s held-out pictures, the mean of %d attributes; "
         "lowest: %s; %.0f s.",
-        network.sha256[:8],
+        classifier.sha256[:8],
         accuracy[known].mean() if known else np.nan,
         f"{len(logits):,}",
         len(known),
         ", ".join(f"{names[i]} {accuracy[i]:.4f}" for i in known[:3]) or "none",
         time.monotonic() - start,
     )
-    return network
+    return classifier
 
 
 def hash_variables(variables: Variables) -> str:
-    """SHA-256 of the names, shapes and values, as little-endian float32, in the names' order."""
+    """SHA-256 of names, shapes and values (little-endian float32), in the order of the names."""
     content = hashlib.sha256()
     for name, array in sorted(flatten_dict(variables, sep="/").items()):
         content.update(f"{name} {[*array.shape]}\n".encode())
@@ -148,7 +161,7 @@ def hash_variables(variables: Variables) -> str:
 
 
 def _origin(train: Store, held_out: Store) -> dict[str, str]:
-    """All that a network depends on."""
+    """All that a classifier depends on, by its name in messages."""
     origin = {"recipe": str(RECIPE)}
     for split, store in (("training", train), ("held-out", held_out)):
         labels = hashlib.sha256("\n".join(store.attribute_names).encode())
@@ -161,7 +174,7 @@ def _origin(train: Store, held_out: Store) -> dict[str, str]:
 
 
 def _read(path: Path, origin: dict[str, str]) -> AttributeClassifier | str:
-    """The network in the file, or what is the matter with it, to follow the file's name."""
+    """Reads the classifier, or says why it cannot serve, as the end of "FILE ..."."""
     if not path.exists():
         return "is not there yet"
     try:
@@ -179,23 +192,23 @@ def _read(path: Path, origin: dict[str, str]) -> AttributeClassifier | str:
             sep="/",
         )
         names, accuracy = (*map(str, arrays["names"]),), arrays["balanced_accuracy"]
-        network = AttributeClassifier(names, variables, str(arrays["sha256"]), accuracy)
+        classifier = AttributeClassifier(names, variables, str(arrays["sha256"]), accuracy)
     except UNREADABLE as error:
         return f"is damaged ({error})"
-    if hash_variables(variables) != network.sha256:
+    if hash_variables(variables) != classifier.sha256:
         return "is damaged (another SHA-256)"
-    return network
+    return classifier
 
 
-def _write(path: Path, origin: dict[str, str], network: AttributeClassifier) -> None:
-    """Aside first: a file that has its name is whole. Hold the lock."""
+def _write(path: Path, origin: dict[str, str], classifier: AttributeClassifier) -> None:
+    """Writes the classifier aside and renames the file when it is whole. The lock must be held."""
     arrays = {
-        "names": np.array(network.names),
-        "balanced_accuracy": network.balanced_accuracy,
-        "sha256": np.array(network.sha256),
+        "names": np.array(classifier.names),
+        "balanced_accuracy": classifier.balanced_accuracy,
+        "sha256": np.array(classifier.sha256),
     }
     arrays |= {what: np.array(value) for what, value in origin.items()}
-    for name, array in flatten_dict(network.variables, sep="/").items():
+    for name, array in flatten_dict(classifier.variables, sep="/").items():
         arrays[VARIABLES + name] = array
     aside = path.with_name(path.name + ".unfinished")
     try:

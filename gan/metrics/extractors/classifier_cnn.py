@@ -1,6 +1,6 @@
-"""A small residual network that tells attributes from pictures, and how it learns to.
+"""The attribute classifier's network, a small residual one, and its training.
 
-Convolutions run at half the side or less, which is what makes it trainable without a GPU.
+Its convolutions run at half the side of the pictures or less, so it can be trained without a GPU.
 """
 
 import collections
@@ -22,57 +22,58 @@ from gan.runtime.parallel import compile_for_one_call, compiler_options
 
 RECIPE = 1  # Raised whenever the same pictures would give another network.
 SEED = 0
-WIDTHS = (32, 64, 128, 256)  # Channels of the stages, each of half the side if it can.
-LARGEST = 32  # Side of the first stage: higher ones cost most and tell little.
-SMALLEST = 4  # And of the last: convolutions of 2 x 2 pixels are ten times slower on CPU.
+WIDTHS = (32, 64, 128, 256)  # Channels of the stages; each halves the side down to `SMALLEST`.
+LARGEST = 32  # Side of the first stage: a larger one costs most and tells little.
+SMALLEST = 4  # Side of the last stage: convolutions of 2 x 2 pixels are ten times slower on CPU.
 
 BATCH = 32
 EPOCHS = 8
-LEAST = 2048  # Images with repeats, however few there are,
-MOST = 2048  # And, a pixel of the side up to 64, however many: 131,072 at 64 pixels.
+LEAST = 2048  # Pictures that training sees at least, with repeats.
+MOST = 2048  # Times the side (at most 64): pictures that training sees at most, 131,072 at 64 px.
 LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 0.05
-SHIFT = 2  # Pixels that a picture moves by at most, each way.
-MAX_WEIGHT = 10.0  # Of an example, whose attribute is very rare.
-CALIBRATION = 4096  # Images whose statistics stand for all.
+SHIFT = 2  # Pixels that a picture is moved by at most, in each direction.
+MAX_WEIGHT = 10.0  # Largest weight of an example in the loss, reached by very rare attributes.
+CALIBRATION = 4096  # Pictures at most that the final statistics are taken from.
+AHEAD = 8  # Steps that are queued at most, so that the progress bar shows what is done.
 
 Variables = dict[str, Any]  # Flax's "params" and "batch_stats", float32.
 
 
 class Norm(nn.Module):
-    """Batch normalisation: by the batch's own statistics in training, by fixed ones after."""
+    """Batch normalisation: by the statistics of the batch in training, by fixed ones afterwards."""
 
     train: bool
     scale: nn.initializers.Initializer = nn.initializers.ones
 
     @nn.compact
     def __call__(self, x: Float[Array, "n *d c"]) -> Float[Array, "n *d c"]:
-        """Each channel by itself."""
+        """Normalises each channel."""
         return nn.BatchNorm(
             use_running_average=not self.train,
-            momentum=0.0,  # The last batch's: `calibrate` averages them.
+            momentum=0.0,  # Keeps those of the last batch, for `average_statistics`.
             scale_init=self.scale,
             name="batch",
         )(x)
 
 
 class Residual(nn.Module):
-    """Two convolutions and a way round them (He et al. 2016, arXiv 1512.03385)."""
+    """Two convolutions with a skip connection (He et al. 2016, arXiv 1512.03385)."""
 
     train: bool
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
-        """As many channels as come."""
+        """Returns as many channels as it is given."""
         conv = functools.partial(nn.Conv, x.shape[-1], (3, 3), use_bias=False, precision="highest")
         y = nn.relu(Norm(self.train)(conv()(x)))
-        # From 0, a block begins as the identity (Goyal et al. 2017, arXiv 1706.02677).
+        # With a scale of 0 a block begins as the identity (Goyal et al. 2017, arXiv 1706.02677).
         y = Norm(self.train, nn.initializers.zeros)(conv()(y))
         return nn.relu(x + y)
 
 
 class AttributeCNN(nn.Module):
-    """From pictures in 0..255 to features [n 256], and a logit for each attribute [n a]."""
+    """The network: pictures in 0..255 to features [n 256] and a logit for each attribute [n a]."""
 
     num_attributes: int
     train: bool = False
@@ -81,7 +82,10 @@ class AttributeCNN(nn.Module):
     def __call__(
         self, images: Float[Array, "n h w 3"]
     ) -> tuple[Float[Array, "n d"], Float[Array, "n {self.num_attributes}"]]:
-        """The side is a multiple of 16. `precision` is "highest": metrics are exact."""
+        """Returns features and logits; the side of the images is a multiple of 16.
+
+        `precision` is "highest" because metrics must not depend on the hardware.
+        """
         x = space_to_depth((images - 127.5) / 64, max(2, images.shape[1] // LARGEST))
         x = nn.Conv(WIDTHS[0], (3, 3), use_bias=False, precision="highest", name="stem")(x)
         x = nn.relu(Norm(self.train)(x))
@@ -96,16 +100,19 @@ class AttributeCNN(nn.Module):
 
 
 def space_to_depth(x: Float[Array, "n h w c"], side: int) -> Float[Array, "n _ _ _"]:
-    """Each square of `side` x `side` pixels as channels of one."""
+    """Moves each square of `side` x `side` pixels into the channels of one pixel."""
     n, h, w, c = x.shape
     x = x.reshape(n, h // side, side, w // side, side, c).transpose(0, 1, 3, 2, 4, 5)
     return x.reshape(n, h // side, w // side, side * side * c)
 
 
-def fit(images: UInt8[np.ndarray, "n h w 3"], attributes: UInt8[np.ndarray, "n a"]) -> Variables:
-    """A network of these pictures: a function of them alone, on the same kind of device.
+def train_classifier(
+    images: UInt8[np.ndarray, "n h w 3"], attributes: UInt8[np.ndarray, "n a"]
+) -> Variables:
+    """Trains the network on one device, and returns its variables.
 
-    Runs on one device, and for a number of steps that grows with n up to a limit. Raises Diverged.
+    They depend on the pictures and attributes alone, on one kind of device. The number of steps
+    grows with n up to a limit. Raises Diverged if the loss is not finite at the end.
     """
     n, side = images.shape[:2]
     network = AttributeCNN(attributes.shape[1], train=True)
@@ -118,11 +125,11 @@ def fit(images: UInt8[np.ndarray, "n h w 3"], attributes: UInt8[np.ndarray, "n a
         mask=lambda p: jax.tree.map(lambda x: x.ndim > 1, p),
     )
     device = jax.local_devices()[0]
-    key = jax.random.key(SEED, impl="rbg")  # Whose draws compile fast.
+    key = jax.random.key(SEED, impl="rbg")  # Draws of "rbg" compile fast.
 
     def step(state: Any, balance: Balance, batch: Batch, number: Array) -> tuple[Any, Array]:
         params, moments = state
-        pictures = augment(jax.random.fold_in(key, number), batch.image)
+        pictures = mirror_and_shift(jax.random.fold_in(key, number), batch.image)
 
         def objective(params: Any) -> Array:
             (_, logits), _ = network.apply({"params": params}, pictures, mutable=["batch_stats"])
@@ -148,26 +155,31 @@ def fit(images: UInt8[np.ndarray, "n h w 3"], attributes: UInt8[np.ndarray, "n a
                 batch = jax.device_put(Batch(images[rows], attributes[rows]), device)
                 state, value = step(state, balance, batch, np.int32(number))
                 ahead.append(value)
-                if len(ahead) > 8:  # So that the bar tells what is done, and no queue grows.
+                if len(ahead) > AHEAD:
                     ahead.popleft().block_until_ready()
                 bar.update(BATCH)
         if not np.isfinite(value):
-            raise Diverged(f"The attribute network's loss is {float(value)} after {steps} steps.")
-        return calibrate(network, state[0], images)
+            raise Diverged(
+                f"The attribute classifier's loss is {float(value)} after {steps} steps."
+            )
+        return average_statistics(network, state[0], images)
 
 
 class Balance(NamedTuple):
-    """How an attribute that few or most have counts as much as any other."""
+    """Weights and offsets that make rare attributes count as much as others.
 
-    positive: Float[Array | np.ndarray, "1 a"]  # Weight of an example that has it,
-    negative: Float[Array | np.ndarray, "1 a"]  # and of one that has not.
-    offset: Float[Array | np.ndarray, "1 a"]  # Of the logit, in training.
+    Half of the correction is a weight in the loss, so that a rare attribute is learnt early; the
+    other half is an offset of the logit, because weights alone would follow few examples. An
+    attribute that does not vary weighs nothing.
+    """
+
+    positive: Float[Array | np.ndarray, "1 a"]  # Weight of an example that has the attribute.
+    negative: Float[Array | np.ndarray, "1 a"]  # Weight of an example that lacks it.
+    offset: Float[Array | np.ndarray, "1 a"]  # Added to the logit in training.
 
     @classmethod
     def of(cls, attributes: UInt8[np.ndarray, "n a"]) -> "Balance":
-        """One half of the way by weights, so that a rare attribute is learnt early, and the other
-        by the offset: weights alone would follow few examples. What does not vary weighs nothing.
-        """
+        """Computes them from the share of examples that have each attribute."""
         n, share = len(attributes), attributes.mean(axis=0, dtype=np.float64)[None]
         varies = (share > 0) & (share < 1)
         share = share.clip(0.5 / n, 1 - 0.5 / n)
@@ -179,17 +191,19 @@ class Balance(NamedTuple):
 def balanced_loss(
     logits: Float[Array, "b a"], labels: UInt8[Array, "b a"], balance: Balance
 ) -> Float[Array, ""]:
-    """Cross-entropy whose minimum has logit > 0 where an attribute is likelier than on average.
+    """Cross-entropy, balanced so that a logit above 0 means "likelier than on average".
 
-    That is the threshold of the best balanced accuracy (Menon et al. 2020, arXiv 2007.07314).
+    That threshold gives the best balanced accuracy (Menon et al. 2020, arXiv 2007.07314).
     """
     logits += balance.offset
     has = balance.positive * nn.softplus(-logits)
     return jnp.where(labels > 0, has, balance.negative * nn.softplus(logits)).mean()
 
 
-def augment(key: Key[Array, ""], images: UInt8[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
-    """Mirrors half of the pictures and moves each by a few pixels, with the border repeated."""
+def mirror_and_shift(
+    key: Key[Array, ""], images: UInt8[Array, "b h w 3"]
+) -> Float[Array, "b h w 3"]:
+    """Mirrors half of the images and moves each by up to `SHIFT` pixels, repeating its border."""
     flip, move = jax.random.split(key)
     num, *size, _ = images.shape
     mirrored = jax.random.bernoulli(flip, shape=(num, 1, 1, 1))
@@ -201,13 +215,13 @@ def augment(key: Key[Array, ""], images: UInt8[Array, "b h w 3"]) -> Float[Array
     return jax.vmap(crop)(images, corner).astype(jnp.float32)
 
 
-def calibrate(
+def average_statistics(
     network: AttributeCNN, params: Any, images: UInt8[np.ndarray, "n h w 3"]
 ) -> Variables:
-    """The variables with the statistics of the training pictures as they are, for the last weights.
+    """Returns the variables with the mean batch statistics of the final weights.
 
-    Averages over batches (Wu & Johnson 2021, arXiv 2105.07576, section 3): the running ones of
-    training are of weights that are gone.
+    They are averaged over training pictures without augmentation (Wu & Johnson 2021, arXiv
+    2105.07576, section 3). A running average of training would be of earlier weights, too.
     """
 
     @functools.partial(jax.jit, compiler_options=compiler_options())

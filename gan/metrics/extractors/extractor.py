@@ -17,7 +17,7 @@ from gan.data.attributes import UNREADABLE
 from gan.data.store import Store
 
 Pictures = UInt8[np.ndarray, "_ _ _ 3"]
-AT_A_TIME = 512  # Pictures that a device is given in one call.
+AT_A_TIME = 512  # Pictures that are read and given to a device in one call.
 VERSION = 1  # Raised when the same weights give other numbers: files with the old ones are stale.
 
 

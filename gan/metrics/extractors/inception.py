@@ -1,6 +1,6 @@
 """FID's extractor: pictures resized as published, then the Inception network.
 
-"legacy" resizes as the published FIDs do if they do not say how, "clean" as clean-fid does.
+A published FID that does not say how it resized pictures means "legacy".
 """
 
 from collections.abc import Callable
@@ -50,9 +50,10 @@ def make_extractor(inputs: ExtractorInputs) -> Extractor | None:
 
 
 def resize_legacy(images: UInt8[Array, "n h w 3"]) -> Float[Array, "n 299 299 3"]:
-    """Bilinear as in TensorFlow 1, in [0, 255]: the pixel x comes from x * old / new.
+    """Resizes bilinearly as TensorFlow 1 does, to values in [0, 255].
 
-    Neither half-pixel centres nor antialiasing; as in TTUR, torch-fidelity and NVLabs' networks.
+    Pixel x comes from x * old / new, without half-pixel centres or antialiasing, as in TTUR,
+    torch-fidelity and NVLabs' networks.
     """
     x = images.astype(jnp.float32)
     for axis in (2, 1):
@@ -68,9 +69,9 @@ def resize_legacy(images: UInt8[Array, "n h w 3"]) -> Float[Array, "n 299 299 3"
 
 
 def resize_clean(images: UInt8[np.ndarray, "n h w 3"]) -> Float[np.ndarray, "n 299 299 3"]:
-    """Bicubic and antialiased, each channel as float by Pillow, in [0, 255].
+    """Resizes bicubically with antialiasing, each channel as float by Pillow, to [0, 255].
 
-    Parmar, Zhang & Zhu 2022 (arXiv 2104.11222); as clean-fid's mode "clean".
+    It is clean-fid's mode "clean" (Parmar et al. 2022, arXiv 2104.11222).
     """
 
     def channel(plane: np.ndarray) -> np.ndarray:

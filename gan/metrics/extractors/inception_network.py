@@ -1,23 +1,24 @@
-"""The network of FID: TensorFlow's InceptionV3 of 2015-12-05 (Szegedy et al. 2016, 1512.00567).
+"""The network of FID: TensorFlow's InceptionV3 of 2015-12-05.
 
-It is not torchvision's: it has 1008 classes, other weights, leaves the padding out of its average
-pooling, and pools the maximum in the last block. Modules are named as in pytorch-fid's and
-torch-fidelity's checkpoints, which `gan.metrics.extractors.inception_weights` reads.
+(Szegedy et al. 2016, arXiv 1512.00567.) It is not torchvision's: it has 1008 classes and other
+weights, its average pooling does not count the padding, and its last block pools the maximum.
+Modules are named as in the checkpoints of pytorch-fid and torch-fidelity, which `inception_weights`
+reads.
 """
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-SIDE = 299  # Pixels.
+SIDE = 299  # Pixels that it takes pictures of.
 CLASSES = 1008
 
 Kernel = tuple[int, int]
-ACROSS, DOWN = (1, 7), (7, 1)
+ACROSS, DOWN = (1, 7), (7, 1)  # A kernel of 7 x 7 in two steps.
 
 
 class ConvBN(nn.Module):
-    """A convolution, normalisation by fixed statistics, and ReLU."""
+    """A convolution, a normalisation by fixed statistics, and a ReLU."""
 
     features: int
     kernel: Kernel = (1, 1)
@@ -26,7 +27,10 @@ class ConvBN(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n _ _ {self.features}"]:
-        """From [n h w c]; "highest", as TF32 would move the features by 5e-4, bfloat16 by 5e-3."""
+        """Returns `features` channels.
+
+        `precision` is "highest": TF32 moves the features by 5e-4, bfloat16 by 5e-3.
+        """
         x = nn.Conv(
             self.features,
             self.kernel,
@@ -40,13 +44,13 @@ class ConvBN(nn.Module):
 
 
 class InceptionA(nn.Module):
-    """35 x 35, filters up to 5 x 5."""
+    """A block at 35 x 35 pixels with kernels up to 5 x 5."""
 
     pool_features: int
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w d"]:
-        """From c channels to d = 224 + pool_features."""
+        """Returns d = 224 + pool_features channels."""
         return _join(
             ConvBN(64, name="branch1x1")(x),
             _chain(x, "branch5x5", (48,), (64, (5, 5))),
@@ -56,11 +60,11 @@ class InceptionA(nn.Module):
 
 
 class InceptionB(nn.Module):
-    """From 35 x 35 to 17 x 17."""
+    """The block from 35 x 35 to 17 x 17 pixels."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h//2 w//2 d"]:
-        """From c channels to d = 480 + c."""
+        """Returns d = 480 + c channels."""
         return _join(
             ConvBN(384, (3, 3), 2, "VALID", name="branch3x3")(x),
             _chain(x, "branch3x3dbl", (64,), (96, (3, 3)), (96, (3, 3), 2, "VALID")),
@@ -69,13 +73,13 @@ class InceptionB(nn.Module):
 
 
 class InceptionC(nn.Module):
-    """17 x 17, filters of 7 x 7 in two steps."""
+    """A block at 17 x 17 pixels with kernels of 7 x 7 in two steps."""
 
     width: int
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w 768"]:
-        """From c channels to 768."""
+        """Returns 768 channels."""
         across, down = (self.width, ACROSS), (self.width, DOWN)
         return _join(
             ConvBN(192, name="branch1x1")(x),
@@ -86,11 +90,11 @@ class InceptionC(nn.Module):
 
 
 class InceptionD(nn.Module):
-    """From 17 x 17 to 8 x 8."""
+    """The block from 17 x 17 to 8 x 8 pixels."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h//2 w//2 d"]:
-        """From c channels to d = 512 + c."""
+        """Returns d = 512 + c channels."""
         last = ((3, 3), 2, "VALID")
         return _join(
             _chain(x, "branch3x3", (192,), (320, *last)),
@@ -100,13 +104,13 @@ class InceptionD(nn.Module):
 
 
 class InceptionE(nn.Module):
-    """8 x 8, filters of 3 x 3 that fork."""
+    """A block at 8 x 8 pixels with kernels of 3 x 3 that fork."""
 
     pool: str  # "mean", or "max": an error in TensorFlow's graph that FID keeps.
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w 2048"]:
-        """From c channels to 2048."""
+        """Returns 2048 channels."""
         single = _chain(x, "branch3x3", (384,))
         double = _chain(x, "branch3x3dbl", (448,), (384, (3, 3)))
         pooled = _mean_pool(x) if self.pool == "mean" else nn.max_pool(x, (3, 3), padding="SAME")
@@ -121,7 +125,7 @@ class InceptionE(nn.Module):
 
 
 class Inception(nn.Module):
-    """From images in [0, 255], resized before, to features."""
+    """The network: images in [0, 255] of 299 pixels to features and logits."""
 
     @nn.compact
     def __call__(
@@ -153,7 +157,7 @@ class Inception(nn.Module):
 
 
 def _chain(x: Array, name: str, *steps: tuple) -> Array:
-    """ConvBN of each step's arguments, named `name`_1, `name`_2, ..."""
+    """Applies a ConvBN with the arguments of each step, named `name`_1, `name`_2, ..."""
     for number, step in enumerate(steps, 1):
         x = ConvBN(*step, name=f"{name}_{number}")(x)
     return x

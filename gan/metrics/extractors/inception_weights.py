@@ -1,13 +1,14 @@
-"""Reads weights for `inception` from a file that the user has; nothing is fetched or run.
+"""Reads weights for FID's network from a file that the user has; nothing is downloaded or run.
 
-A distance may be called FID, KID or IS only if the weights are the known ones. With any others it
-is `FD-unverified`: a number that compares with nothing published.
+A score may be called FID, KID or IS only if the weights are the published ones. With others it is
+`FD-unverified`, a number that compares with nothing published.
 """
 
 import functools
 import hashlib
 import io
 import zipfile
+from collections.abc import Container
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,15 +22,15 @@ from gan.metrics.extractors.inception_network import SIDE, Inception
 from gan.metrics.extractors.torch_pickle import read_state_dict
 
 FILE = "pt_inception-2015-12-05-6726825d.pth"
-KNOWN = {  # By SHA-256.
+KNOWN = {  # The published files, by SHA-256.
     # pytorch-fid's; torch-fidelity publishes the same bytes as weights-inception-2015-12-05-...
     "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2": FILE,
-    # NVLabs' and clean-fid's; TorchScript, which is recognised and refused.
+    # NVLabs' and clean-fid's. It is TorchScript, which is recognised and refused.
     "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4": "inception-2015-12-05.pt",
 }
 REMEDY = f"Give pytorch-fid's {FILE}, or its arrays as an .npz"
 
-# A variable's name in torch, by its name in Flax.
+# The name of a variable in torch, by its name in Flax.
 LEAVES = {
     "kernel": "weight",
     "scale": "weight",
@@ -40,23 +41,23 @@ LEAVES = {
 
 
 class Weights(NamedTuple):
-    """For `gan.metrics.extractors.inception`, and what they are."""
+    """Weights of FID's network, and which ones they are."""
 
     variables: dict[str, Any]  # Flax's "params" and "batch_stats", float32.
-    sha256: str  # Of the file.
-    known: bool  # Whether these are the published weights: else no distance is an FID.
+    sha256: str  # Hash of the file.
+    known: bool  # Whether the file is a published one; without that no distance is an FID.
 
 
-def read_weights(path: Path) -> Weights:
-    """From an `.npz`, or a state dict as `torch.save` wrote it; names and layouts are torch's.
+def read_weights(path: Path, known: Container[str] = KNOWN) -> Weights:
+    """Reads weights with torch's names and layouts, from an `.npz` or a file of `torch.save`.
 
-    An .npz is written by `np.savez(path, **{k: v.numpy() for k, v in state_dict.items()})`; it is
-    never `known`, as none is published. The file's content decides which of the two it is. Raises
-    ConfigError if there is no such file, DataError if it is damaged, holds more than arrays, or
-    holds another network's.
+    The content of the file decides which of the two it is. An `.npz` is written by
+    `np.savez(path, **{k: v.numpy() for k, v in state_dict.items()})`. `known` holds the hashes of
+    the published files. Raises ConfigError if there is no such file, DataError if it is damaged,
+    holds more than arrays, or holds those of another network.
     """
     try:
-        data = path.read_bytes()  # At once: what is hashed is what is read.
+        data = path.read_bytes()  # Read once, so that what is hashed is what is used.
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror}). {REMEDY}.") from error
     sha256 = hashlib.sha256(data).hexdigest()
@@ -68,11 +69,14 @@ def read_weights(path: Path) -> Weights:
         variables = to_variables(arrays)
     except DataError as error:
         raise DataError(f"{path}: {error} {REMEDY}.") from None
-    return Weights(variables, sha256, sha256 in KNOWN)
+    return Weights(variables, sha256, sha256 in known)
 
 
 def to_variables(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Flax's variables from arrays by torch's names. Raises DataError if one is missing or odd."""
+    """Makes Flax's variables of arrays by torch's names.
+
+    Raises DataError for missing or unknown names, other shapes or types, and impossible values.
+    """
     expected = torch_shapes()
     names = {name for name in arrays if not _is_ignored(name)}
     for name in sorted(expected.keys() - names):
@@ -95,7 +99,7 @@ def to_variables(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
 
 @functools.cache
 def torch_shapes() -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the arrays as torch has them, such as `fc.weight` [1008 2048]."""
+    """Shapes of the arrays by their names in torch, such as `fc.weight` [1008 2048]."""
     return {
         _torch_name(path): tuple(leaf.shape[axis] for axis in _torch_axes(leaf.ndim))
         for path, leaf in flatten_dict(_flax_shapes()).items()
@@ -109,12 +113,12 @@ def _flax_shapes() -> dict[str, Any]:
 
 
 def _torch_name(path: tuple[str, ...]) -> str:
-    _, *modules, leaf = path  # The first is the collection.
+    _, *modules, leaf = path  # The first part is the collection.
     return ".".join([*modules, LEAVES[leaf]])
 
 
 def _torch_axes(ndim: int) -> tuple[int, ...]:
-    """Of Flax's axes: HWIO becomes OIHW, and IO becomes OI."""
+    """Order of Flax's axes in torch: HWIO becomes OIHW, and IO becomes OI."""
     return (3, 2, 0, 1) if ndim == 4 else (*reversed(range(ndim)),)
 
 
@@ -124,7 +128,7 @@ def _to_flax(array: np.ndarray) -> np.ndarray:
 
 
 def _is_ignored(name: str) -> bool:
-    """Counters of training, the auxiliary classifier, and the bias that FID leaves out."""
+    """Whether it is a counter, of the auxiliary classifier, or the bias that FID leaves out."""
     return (
         name.endswith(".num_batches_tracked") or name.startswith("AuxLogits.") or name == "fc.bias"
     )

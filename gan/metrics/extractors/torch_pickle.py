@@ -1,8 +1,8 @@
-"""State dicts that `torch.save` wrote, read without torch and without running anything.
+"""Reads state dicts that `torch.save` wrote, without torch and without running what they hold.
 
 A pickle is a program: `torch.load` and `pickle` call whatever functions it names. Here the standard
-library's `pickletools` only lists its opcodes, and those that a state dict needs are followed with
-two functions of our own; any other opcode or name is an error.
+library's `pickletools` lists its opcodes, and those that a state dict needs are followed with two
+functions of our own. Any other opcode or name is an error.
 """
 
 import io
@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # How files begin that torch < 1.6 wrote.
+MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # Files of torch < 1.6 begin so.
 
 
 class Storage(NamedTuple):
-    """A row of numbers somewhere in the file."""
+    """A row of `num` numbers somewhere in the file."""
 
     key: str
     dtype: np.dtype
@@ -27,7 +27,7 @@ class Storage(NamedTuple):
 
 
 class Tensor(NamedTuple):
-    """A storage's numbers from `offset` on, as an array; strides are counted in numbers."""
+    """An array in a storage from `offset` on; `strides` are counted in numbers."""
 
     storage: Storage
     offset: int
@@ -36,7 +36,7 @@ class Tensor(NamedTuple):
 
 
 def _tensor(storage: Storage, offset: int, shape: Sequence, strides: Sequence, *_: Any) -> Tensor:
-    return Tensor(storage, offset, shape, strides)  # The rest is about gradients.
+    return Tensor(storage, offset, shape, strides)  # The other arguments are about gradients.
 
 
 def _ordered_dict() -> dict:
@@ -57,9 +57,9 @@ GLOBALS = {
 
 
 def read_state_dict(data: bytes) -> dict[str, np.ndarray]:
-    """The arrays by name, read-only, from a file's bytes: a zip or, of torch < 1.6, a stream.
+    """Reads arrays by name, read-only, from the bytes of a file: a zip, or torch < 1.6's stream.
 
-    Raises ValueError where the pickle names anything but `GLOBALS`; damage may raise any exception.
+    Raises ValueError if the pickle names anything but `GLOBALS`. Damage may raise any exception.
     """
     if zipfile.is_zipfile(io.BytesIO(data)):
         tensors, numbers = _read_zip(data)
@@ -78,7 +78,7 @@ def read_state_dict(data: bytes) -> dict[str, np.ndarray]:
 
 
 def _read_zip(data: bytes) -> tuple[Any, dict[str, np.ndarray]]:
-    """The pickle's value and the numbers of each storage."""
+    """Returns the value of the pickle, and the numbers of each storage by its key."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         root = next((x for x in archive.namelist() if x.endswith("/data.pkl")), None)
         if root is None:
@@ -103,9 +103,9 @@ def _read_zip(data: bytes) -> tuple[Any, dict[str, np.ndarray]]:
 
 
 def _read_stream(data: bytes) -> tuple[Any, dict[str, np.ndarray]]:
-    """The same from the older format: five pickles, then each storage's length and numbers.
+    """Does the same for the older format: five pickles, then length and numbers of each storage.
 
-    pytorch-fid's file is one, by its size: the same tensors as a zip are 60 kB more.
+    By its size pytorch-fid's file is of this format: the same tensors as a zip are 60 kB more.
     """
     file = io.BytesIO(data)
     _, _, (system, _), (value, storages), (keys, _) = (_follow(file) for _ in range(5))
@@ -122,7 +122,7 @@ def _read_stream(data: bytes) -> tuple[Any, dict[str, np.ndarray]]:
 
 
 def _array(tensor: Tensor, numbers: dict[str, np.ndarray]) -> np.ndarray:
-    """A view; that it stays inside its storage is checked, since NumPy does not."""
+    """Makes a view of a storage, and checks that it stays inside, which NumPy does not."""
     row, steps = numbers[tensor.storage.key], zip(tensor.shape, tensor.strides, strict=True)
     last = tensor.offset + sum((num - 1) * step for num, step in steps)
     if (
@@ -138,11 +138,14 @@ def _array(tensor: Tensor, numbers: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def _follow(file: io.BytesIO) -> tuple[Any, dict[str, Storage]]:
-    """The value of the pickle at `file`, which stands behind it then, and the storages it names."""
+    """Returns the value of the pickle at the position of `file`, and the storages it names.
+
+    The position is behind the pickle then.
+    """
     storages: dict[str, Storage] = {}
     memo: dict[int, Any] = {}
     stack: list[Any] = []
-    marked: list[list] = []  # Stacks put aside by MARK.
+    marked: list[list] = []  # Stacks that MARK put aside.
 
     def since_mark() -> list:
         nonlocal stack
@@ -191,7 +194,9 @@ def _follow(file: io.BytesIO) -> tuple[Any, dict[str, Storage]]:
             case "REDUCE":
                 arguments, function = stack.pop(), stack.pop()
                 stack.append(_call(function, arguments))
-            case "BUILD":  # An OrderedDict's attributes: torch notes its modules' versions there.
+            case (
+                "BUILD"
+            ):  # Attributes of an OrderedDict: torch keeps the versions of modules there.
                 stack.pop()
             case "BINPERSID":
                 storage = _storage(*stack.pop())
@@ -213,7 +218,7 @@ def _global(name: str) -> Any:
 
 def _update(target: dict, items: list) -> None:
     names = items[::2]
-    if not all(isinstance(name, str) for name in names):  # Nested tuples can take years to hash.
+    if not all(isinstance(name, str) for name in names):  # Hashing nested tuples can take years.
         raise ValueError("its pickle names something by what is no text")
     target.update(zip(names, items[1::2], strict=True))
 
@@ -225,6 +230,6 @@ def _storage(kind: str, dtype: np.dtype, key: str, _: str, num: int, view: None 
 
 
 def _call(function: Callable, arguments: tuple) -> Any:
-    if not isinstance(function, types.FunctionType):  # Only our own come here.
+    if not isinstance(function, types.FunctionType):  # Only `GLOBALS` are functions here.
         raise ValueError("its pickle calls what is no function")
     return function(*arguments)

@@ -136,7 +136,7 @@ def test_a_state_dict_that_torch_wrote_is_read(kind):
     assert_same(read, expected)
 
 
-def test_weights_are_the_same_from_each_kind_of_file(state, tmp_path):
+def test_read_weights__are_the_same_from_each_kind_of_file(state, tmp_path):
     expected = flat(to_variables(state))
     np.savez(tmp_path / "weights.npz", **state)
     (tmp_path / "zip.pth").write_bytes(zipped(pickled(state), state))
@@ -150,18 +150,18 @@ def test_weights_are_the_same_from_each_kind_of_file(state, tmp_path):
         path.unlink()
 
 
-def test_only_the_published_files_are_known(state, tmp_path, monkeypatch):
+def test_read_weights__only_the_published_files_are_known(state, tmp_path):
     path = tmp_path / "weights.npz"
     np.savez(path, **state)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    monkeypatch.setattr(inception_weights, "KNOWN", {sha256: "ours"})
-    assert read_weights(path).known
+    assert read_weights(path, known={sha256: "ours"}).known
+    assert not read_weights(path).known
     assert len(KNOWN) == 2
     assert all(len(x) == 64 for x in KNOWN)
     assert inception_weights.FILE.split("-")[-1].removesuffix(".pth") == next(iter(KNOWN))[:8]
 
 
-def test_all_weights_have_their_places_and_layouts(state):
+def test_to_variables__have_their_places_and_layouts(state):
     variables = to_variables(state)
     # 94 convolutions with normalisation, and the classifier without bias.
     assert len(torch_shapes()) == 94 * 5 + 1
@@ -196,12 +196,12 @@ def changed(state: dict, **arrays) -> dict:
         ("Mixed_7c.branch1x1.bn.running_var", np.full(320, -1, np.float32), "no weights have"),
     ],
 )
-def test_other_networks_are_refused_by_what_differs(state, name, array, message):
+def test_to_variables__refuse_other_networks_by_what_differs(state, name, array, message):
     with pytest.raises(DataError, match=message):
         to_variables(changed(state, **{name: array}))
 
 
-def test_a_misspelt_name_is_pointed_at(state):
+def test_to_variables__point_at_a_misspelt_name(state):
     array = state["fc.weight"]
     with pytest.raises(DataError, match=r"has no fc.weight.* Did you mean 'fc.weights'"):
         to_variables(changed(state, **{"fc.weight": None, "fc.weights": array}))
@@ -218,7 +218,7 @@ class Evil:
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
 @pytest.mark.parametrize("function", [os.system, builtins.eval, builtins.exec])
-def test_a_file_that_would_run_code_is_refused_and_runs_nothing(
+def test_read_weights__refuses_a_file_that_would_run_code_and_runs_nothing(
     tmp_path, protocol, write, function
 ):
     marker, path = tmp_path / "marker", tmp_path / "evil.pth"
@@ -242,7 +242,7 @@ def test_a_file_that_would_run_code_is_refused_and_runs_nothing(
         b"ccollections\nOrderedDict.fromkeys\n",
     ],
 )
-def test_one_name_too_many_among_good_ones_is_refused(tmp_path, trap):
+def test_read_weights__refuses_one_name_too_many_among_good_ones(tmp_path, trap):
     content = pickled(SMALL)
     path = tmp_path / "mixed.pth"
     path.write_bytes(zipped(content[:-1] + trap + b"0.", SMALL))
@@ -266,7 +266,7 @@ def test_one_name_too_many_among_good_ones_is_refused(tmp_path, trap):
     ids=str,
 )
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
-def test_a_tensor_that_leaves_its_storage_is_refused(tmp_path, changes, write):
+def test_read_weights__refuses_a_tensor_that_leaves_its_storage(tmp_path, changes, write):
     arrays, path = {"a": SMALL["a"]}, tmp_path / "weights.pth"
     path.write_bytes(write(pickled(arrays, **changes), arrays))
     with pytest.raises(DataError, match=r"weights\.pth"):
@@ -283,7 +283,7 @@ def test_a_tensor_that_leaves_its_storage_is_refused(tmp_path, changes, write):
         ({("a",): 4}, "by what is no text"),
     ],
 )
-def test_what_torch_saved_otherwise_is_refused(tmp_path, value, message):
+def test_read_weights__refuses_what_torch_saved_otherwise(tmp_path, value, message):
     path = tmp_path / "run.pth"
     path.write_bytes(zipped(pickle.dumps(value, 2), {}))
     with pytest.raises(
@@ -324,14 +324,14 @@ FILES = {
 
 
 @pytest.mark.parametrize(("content", "message"), FILES.values(), ids=FILES)
-def test_other_files_are_refused_by_name_with_a_remedy(tmp_path, content, message):
+def test_read_weights__refuses_other_files_by_name_with_a_remedy(tmp_path, content, message):
     path = tmp_path / "weights.pth"
     path.write_bytes(content)
     with pytest.raises(DataError, match=rf"weights\.pth.*({message}).* Give pytorch-fid's pt_inc"):
         read_weights(path)
 
 
-def test_where_no_file_is_the_path_is_named(tmp_path):
+def test_read_weights__names_the_path_where_no_file_is(tmp_path):
     with pytest.raises(ConfigError, match=r"none\.pth cannot be read \(No such file"):
         read_weights(tmp_path / "none.pth")
     with pytest.raises(ConfigError, match=r"cannot be read \(Is a directory"):
@@ -339,7 +339,7 @@ def test_where_no_file_is_the_path_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("kind", WRITERS)
-def test_damage_anywhere_is_a_data_error(kind, tmp_path):
+def test_read_weights__damage_anywhere_is_a_data_error(kind, tmp_path):
     content, path = (DATA / f"torch_{kind}.pth").read_bytes(), tmp_path / "weights.pth"
     rng = np.random.default_rng(0)
     for _ in range(300):
