@@ -1,7 +1,7 @@
 """The extractors that an evaluation uses.
 
-To add one, write a module beside this one with a function `make_extractor(inputs)`, and add a line
-to `EXTRACTORS`:
+To add one, write a module beside this one with a function `make_extractor`, and add a line to
+`EXTRACTORS`:
 
     def make_extractor(inputs: ExtractorInputs) -> Extractor | None:
         def extract(images):  # uint8 [n h w 3]
@@ -10,22 +10,23 @@ to `EXTRACTORS`:
 
         return Extractor("colours", "colours v1", extract)
 
-Every score of features is then computed from its features as well ("FD-colours", ...), for all
-splits and all checkpoints. A row belongs to the protocol of all extractors that it was scored with:
-with another one, checkpoints are scored anew, and earlier rows remain.
+It gets what there is to make an extractor of, and returns None if that does not suffice. `extract`
+must give a picture the same features whichever other pictures come with it, and may be called by
+several threads. Whatever else the features depend on belongs in the stamp, "colours v1": features
+of stored pictures are kept on disk under it. The name has no "-".
+
+Nothing else is needed: every score of features is computed from these as well ("FD-colours", ...),
+for every checkpoint. Rows name the extractors that they were scored with, and compare only with
+rows of the same ones: after a change checkpoints are scored anew, and earlier rows remain.
 """
 
-from collections.abc import Callable, Mapping
+import importlib
 
-from gan.metrics.extractors import attribute_classifier, inception
 from gan.metrics.extractors.extractor import Extractor, ExtractorInputs
 
-# By the beginning of its name. Each gets what there is to make an extractor of, and returns None
-# if that does not suffice. `extract` must give each picture the same features whichever pictures
-# come with it; whatever else they depend on belongs in the extractor's `stamp`.
-EXTRACTORS: Mapping[str, Callable[[ExtractorInputs], Extractor | None]] = {
-    "attr": attribute_classifier.make_extractor,
-    "inception": inception.make_extractor,
+EXTRACTORS = {  # The module of this folder that makes each; scores are in this order.
+    "attr": "attribute_classifier",
+    "inception": "inception",
 }
 
 
@@ -34,5 +35,6 @@ def make_extractors(inputs: ExtractorInputs) -> tuple[Extractor, ...]:
 
     Raises ConfigError or DataError if one that was asked for cannot be made.
     """
-    made = (make_extractor(inputs) for make_extractor in EXTRACTORS.values())
+    modules = (importlib.import_module(f"gan.metrics.extractors.{name}") for name in EXTRACTORS.values())
+    made = (module.make_extractor(inputs) for module in modules)
     return tuple(extractor for extractor in made if extractor)
