@@ -142,7 +142,9 @@ def look_at_a_score_of_pictures(folder: Path, printed: str) -> None:
     assert 0 < found["brightness"]["mean"] < 255
     assert found["brightness"]["floor"] < found["brightness"]["mean"]
     assert "brightness" in printed
-    assert "Difference of the mean brightness" in (folder / "runs/quickstart/report.html").read_text()
+    assert (
+        "Difference of the mean brightness" in (folder / "runs/quickstart/report.html").read_text()
+    )
 
 
 def look_at_a_score_of_features(folder: Path, printed: str) -> None:

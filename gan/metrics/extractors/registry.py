@@ -35,6 +35,8 @@ def make_extractors(inputs: ExtractorInputs) -> tuple[Extractor, ...]:
 
     Raises ConfigError or DataError if one that was asked for cannot be made.
     """
-    modules = (importlib.import_module(f"gan.metrics.extractors.{name}") for name in EXTRACTORS.values())
+    modules = (
+        importlib.import_module(f"gan.metrics.extractors.{name}") for name in EXTRACTORS.values()
+    )
     made = (module.make_extractor(inputs) for module in modules)
     return tuple(extractor for extractor in made if extractor)
