@@ -16,7 +16,6 @@ WISHES = (
     *(("Wearing_Hat", 1), ("Eyeglasses", 1), ("Smiling", 0), ("Smiling", 1)),
     *(("No_Beard", 0), ("Goatee", 1), ("Pale_Skin", 1)),
 )
-ENLARGED = 2
 
 
 def main(folder: Path, out: Path) -> None:
@@ -24,7 +23,7 @@ def main(folder: Path, out: Path) -> None:
     run = open_run(folder)
     sheet = AttributeSheet(Sampler(run.model, run.table), run.table, WISHES)
     sheet = sheet(run.restore(run.choose_step()))
-    write_png(out, sheet.repeat(ENLARGED, axis=0).repeat(ENLARGED, axis=1))
+    write_png(out, sheet)
 
 
 if __name__ == "__main__":

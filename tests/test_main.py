@@ -186,7 +186,7 @@ def test_sample_draws_what_was_asked_for(run, finished, tmp_path):
     assert code == 0
     assert "training images" in text
     with Image.open(out) as image:
-        assert image.size == (64, 64)
+        assert image.size == (128, 128)  # A grid of 2 x 2, enlarged.
     code, _ = run(
         *(f"--workdir={folder}", "--mode=sample", *wish, f"--out={tmp_path / 'each'}"),
         *("--individual", "--size=48", "--step=2"),

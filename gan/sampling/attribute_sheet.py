@@ -7,7 +7,7 @@ from jaxtyping import UInt8
 
 from gan.data.attributes import AttributeTable
 from gan.model.state import Params
-from gan.runtime.pictures import make_grid
+from gan.runtime.pictures import enlarge_pictures, make_grid
 from gan.sampling.sampler import Sampler
 
 COLUMNS = 8
@@ -40,4 +40,4 @@ class AttributeSheet:
     def __call__(self, params: Params) -> UInt8[np.ndarray, "h w 3"]:
         """Draws the sheet with these parameters of the generator."""
         images = self._sampler(params, self._seeds, self._attributes)
-        return make_grid(images, COLUMNS, self._labels)
+        return make_grid(enlarge_pictures(images), COLUMNS, self._labels)

@@ -8,7 +8,12 @@ import numpy as np
 from gan.errors import ConfigError
 from gan.model import averages
 from gan.runtime.logs import log
-from gan.runtime.pictures import make_grid, resize_picture, write_png
+from gan.runtime.pictures import (
+    enlarge_pictures,
+    make_grid,
+    resize_picture,
+    write_png,
+)
 from gan.runtime.storage import Path
 from gan.sampling.open_run import open_run
 from gan.sampling.requests import describe_support
@@ -27,8 +32,9 @@ def sample(
 ) -> None:
     """Draws a picture for each seed from the newest checkpoint (or `step`), as PNG.
 
-    `out` is one picture with all of them in a grid or, with `individual`, a folder of pictures,
-    `size` their pixels. Raises ConfigError, DataError as `Run.draw` does.
+    `out` is one picture with all of them in a grid, small ones enlarged, or with `individual` a
+    folder of pictures as they are; `size` in pixels resizes either. Raises ConfigError and
+    DataError as `Run.draw` does.
     """
     run = open_run(folder)
     if named := run.parse(attributes):
@@ -42,6 +48,7 @@ def sample(
             for seed, image in zip(seeds, images, strict=True):
                 write_png(out / f"seed_{seed:04d}.png", image)
         else:
+            images = images if size else enlarge_pictures(images)
             write_png(out, make_grid(images, math.ceil(math.sqrt(len(seeds)))))
     except OSError as error:
         raise ConfigError(f"--out={out} cannot be written: {error.strerror or error}.") from None

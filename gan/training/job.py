@@ -16,7 +16,7 @@ from gan.model.step import abstract_state, build
 from gan.runtime import cluster, logs
 from gan.runtime.logs import log
 from gan.runtime.parallel import Parallel
-from gan.runtime.pictures import make_grid, write_png
+from gan.runtime.pictures import enlarge_pictures, make_grid, write_png
 from gan.runtime.profile import Trace
 from gan.runtime.storage import Path
 from gan.runtime.watchdog import Watchdog
@@ -110,9 +110,9 @@ def position(config: Config) -> dict[str, int]:
 def show_training_images(run: TrainingRun) -> None:
     """Writes the first images that the run trains on."""
     images = run.store.images
-    reals = images[example_indices(run.config.seed, 0, 64, len(images))]
+    shown = images[example_indices(run.config.seed, 0, 64, len(images))]
     with logs.tolerate_full_disk(run.folder / "reals.png"):
-        write_png(run.folder / "reals.png", make_grid(reals, 8))
+        write_png(run.folder / "reals.png", make_grid(enlarge_pictures(shown), 8))
 
 
 def remember_attributes(store: Store, folder: Path) -> AttributeTable:

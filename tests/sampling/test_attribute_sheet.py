@@ -42,3 +42,8 @@ def test_sheet__of_an_unconditional_model_is_a_square_of_latents():
     sampler = Recorder(conditional=False)
     AttributeSheet(sampler, TABLE)(None)
     assert sampler.seeds.tolist() == list(range(COLUMNS**2))
+
+
+def test_sheet__enlarges_small_pictures():
+    picture = AttributeSheet(Recorder(), TABLE)(None)
+    assert picture.shape[0] == 4 * 64
