@@ -13,7 +13,7 @@ import json
 import math
 import re
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 from gan.errors import ConfigError, nearest
 
 Value = int | float | str | bool | None
+WORDS = ("greater than ", "at least ", "less than ", "at most ")
+SIGNS = (">", ">=", "<", "<=")
 NETWORKS = Path(__file__).parent / "model" / "networks"
 
 
@@ -82,7 +84,9 @@ class Data:
     """Which pictures, and in which form they reach the step."""
 
     source: str = setting(
-        "faces", 'data set: a key of gan.data.registry.SOURCES, or "auto": what lies at the path'
+        "faces",
+        'data set; "auto": what lies at the path; "celeba": in any layout',
+        choices_in="gan.data.registry.SOURCE_NAMES",
     )
     path: str | None = setting(
         None, "folder or zip of the data set; none for those that are drawn", may_change=True
@@ -107,9 +111,13 @@ class Data:
     )
     image_size: int = setting(64, "pixels of the square image's side", above=0)
     crop: str = setting(
-        "center178", 'which part of a picture; "square" unless it is CelebA\'s aligned frame'
+        "center178",
+        'part of a picture to take; "square" or "squash" if it is not CelebA\'s aligned frame',
+        choices_in="gan.data.decode.CROP_NAMES",
     )
-    resize: str = setting("bicubic", "filter of resizing, always antialiased")
+    resize: str = setting(
+        "bicubic", "filter of resizing, antialiased", choices_in="gan.data.decode.RESIZES"
+    )
     feed: str = setting(
         "auto",
         "resident in the device's memory, streamed from disk, or whichever fits",
@@ -335,48 +343,59 @@ def choices_of(known: Setting) -> tuple[str, ...]:
     return tuple(registry() if callable(registry) else registry)
 
 
-def range_of(known: Setting) -> str:
-    """The range of a number in words: "greater than 0"; empty if there is none."""
-    if known.at_least is not None and known.at_most is not None:
-        return f"within [{known.at_least:,}, {known.at_most:,}]"
-    limits = {
-        "greater than": known.above,
-        "at least": known.at_least,
-        "less than": known.below,
-        "at most": known.at_most,
-    }
-    return " and ".join(f"{word} {n:,}" for word, n in limits.items() if n is not None)
+def range_of(known: Setting, signs: Sequence[str] = WORDS) -> str:
+    """The range of a number, as "at least 0 and less than 1"; empty if there is none."""
+    limits = zip(signs, (known.above, known.at_least, known.below, known.at_most), strict=True)
+    return " and ".join(f"{sign}{limit:,}" for sign, limit in limits if limit is not None)
 
 
 def allowed(known: Setting) -> str:
-    """The values of a setting in words; empty if anything of its type. Imports as `choices_of`."""
-    return ", ".join(choices_of(known)) or range_of(known)
+    """The values of a setting, as "batch, layer, none" or ">0"; empty if all of its type.
+
+    Imports where `choices_in` points.
+    """
+    return ", ".join(choices_of(known)) or range_of(known, SIGNS)
+
+
+def check(shown: str, value: Value, known: Setting) -> None:
+    """Raises ConfigError where a value of the right type is out of its range or no choice.
+
+    `shown` begins the message: the setting and its value, as the user knows them.
+    """
+    if value is None:
+        return
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{shown}: must be finite.")
+    if not _within(value, known):
+        text = range_of(known)
+        rule = {"at least 0": "not be negative", "at least 0 and at most 1": "be within [0, 1]"}
+        raise ConfigError(f"{shown}: must {rule.get(text, f'be {text}')}.")
+    choices = choices_of(known)
+    if choices and value not in choices:
+        hint = nearest(str(value), choices)
+        raise ConfigError(f"{shown}: must be one of {', '.join(choices)}.{hint}")
+
+
+def check_settings(config: Any, path: str = "config") -> None:
+    """Raises ConfigError for the first setting of a dataclass that `check` refuses."""
+    flat = flatten(config)
+    for name, known in settings(config).items():
+        check(f"{path}.{name}={flat[name]!r}", flat[name], known)
 
 
 def validate(config: Config, num_devices: int = 1) -> None:
-    """Raises ConfigError for the first setting that is out of its range."""
+    """Raises ConfigError for a setting out of its range, or that does not go with the others."""
+    check_settings(config)
     flat = flatten(config)
 
-    def require(ok: bool, name: str, rule: str, hint: str = "") -> None:
+    def require(ok: bool, name: str, rule: str) -> None:
         if not ok:
-            raise ConfigError(f"config.{name}={flat[name]!r}: {rule}.{hint}")
+            raise ConfigError(f"config.{name}={flat[name]!r}: {rule}.")
 
-    for name, known in settings(config).items():
-        value = flat[name]
-        if value is None:
-            continue
-        if isinstance(value, float):
-            require(math.isfinite(value), name, "must be finite")
-        only_positive = known.at_least == 0 and known.below is known.at_most is None
-        rule = "must not be negative" if only_positive else f"must be {range_of(known)}"
-        require(_within(value, known), name, rule)
-        if choices := choices_of(known):
-            hint = nearest(str(value), choices)
-            require(value in choices, name, f"must be one of {', '.join(choices)}", hint)
+    for name in flat:
         if name.endswith("_end"):
-            require(
-                config.burn_in > 0, name, "needs config.burn_in, the images until it is reached"
-            )
+            reached = flat[name] is None or config.burn_in > 0
+            require(reached, name, "needs config.burn_in, the images until it is reached")
     require(
         config.data.batch_size % num_devices == 0,
         "data.batch_size",

@@ -9,229 +9,176 @@ preempted and saved (run again).
 """
 
 import errno
-import re
+import functools
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
-from absl import flags
-
-from gan import config as settings
-from gan.command_line import MODES_OF, config_file, parse, usage
-from gan.config import Config, to_json
+from gan.command_line import Command, parse, usage
+from gan.config import Config, validate
 from gan.errors import INTERNAL, OURS, ConfigError, NotSaved
-from gan.runtime import cluster, jax_setup, storage
+from gan.runtime import cluster, jax_setup, logs, storage
+
+# The jobs are imported late, so that --help and wrong options answer at once.
 
 
 def run(argv: list[str]) -> None:
     """Does what the command line asks for."""
-    values = parse(argv)
-    if values.help:
+    command = parse(argv)
+    if command.options.help:
         print(usage(__doc__))
         return
-    for name, modes in MODES_OF.items():
-        if values[name].present and values.mode not in modes:
-            raise ConfigError(
-                f"--{name} goes with --mode={' or '.join(modes)}, not --mode={values.mode}."
-            )
-    if values.mode in ("evaluate", "compare") and values.workdir:
-        score(values)
-        return
-    if values.mode == "preflight":
-        check_hardware(values)
-        return
-    folder = storage.parse_workdir(values.workdir) if values.workdir else None
-    if folder is None and values.mode not in ("prepare", "export"):
-        raise ConfigError(f"--mode={values.mode} needs --workdir=FOLDER, the folder of the run.")
-    if folder is None and values.config is None:
-        raise ConfigError(
-            f"--mode={values.mode} needs --config=FILE, or --workdir=FOLDER of a run."
-        )
-    if values.mode == "export" and not values.out:
-        raise ConfigError("--mode=export needs --out=FOLDER, where TFDS data sets lie.")
-    job(values, folder)
+    show_our_lines()
+    JOBS[command.options.mode](command)
 
 
-def job(values: flags.FlagValues, folder: storage.Path | None) -> None:
-    """Does the mode's job. Imports come late, so `--help` and wrong options answer at once."""
-    from gan.workdir.folder import read_config
-
-    _quiet()
-    config = values.config
-    if values.mode == "sample" and config is not None:
-        raise ConfigError("--mode=sample takes the workdir's configuration: no --config.")
-    if folder:
-        storage.check_reachable(folder, "--workdir")
-    if config is None:
-        config = read_config(folder)
-    settings.validate(config)
-    if values.dry_run:
-        print(plan(values, config, folder))
-        return
-    jax_setup.set_up_jax(config.deterministic)
-    if values.mode == "prepare":
-        from gan.data.prepare import prepare
-        from gan.data.source import SPLITS
-
-        prepare(config.data, SPLITS if values.verify else (), tell=True)
-        return
-    if values.mode == "export":
-        from gan.data.export_tfds import export_tfds
-        from gan.data.registry import find_source
-
-        out = storage.parse_disk_path(values.out, "--out")
-        file_format = values.file_format or "tfrecord"
-        export_tfds(find_source(config.data), out, file_format, config.data.on_bad)
-        return
-    if values.mode == "train":
-        place = cluster.find_place(values.coordinator, values.num_processes, values.process_id)
-        cluster.join_cluster(place, config.limits.join, config.limits.heartbeat)
-        _quiet()  # Once more: only the first tells what all know.
-        from gan.training.job import train
-
-        train(config, folder, verify=values.verify)
-    else:
-        from gan.sampling.job import sample
-        from gan.sampling.requests import parse_seeds
-
-        default = folder / ("faces" if values.individual else "faces.png")
-        sample(
-            folder,
-            attributes=values.attributes or "",
-            seeds=parse_seeds(values.seeds or "0-63"),
-            out=storage.parse_path(values.out, "--out") if values.out else default,
-            step=values.step,
-            size=values.size,
-            individual=values.individual,
-        )
-
-
-def check_hardware(values: flags.FlagValues) -> None:
-    """Compiles for hardware that is not here, and says how it would do."""
-    if not values.topology:
-        raise ConfigError("--mode=preflight needs --topology=NAME, such as v5e:4x4 or h200:8.")
-    if values.workdir:
-        raise ConfigError("--mode=preflight leaves nothing behind: no --workdir.")
-    jax_setup.prepare_to_compile_only()
-    _quiet()
-    config, name = values.config, Path(config_file(sys.argv)).name.replace(".py", "")
-    if config is not None:
-        settings.validate(config)
-    if values.dry_run:
-        print(f"Would compile {name or 'all of configs/'} for {values.topology}.")
-        return
-    if config is not None and config.deterministic:
-        jax_setup.use_deterministic_operations()
-    from gan.preflight.job import preflight
-
-    preflight(config, name, values.topology, values.price)
-
-
-def score(values: flags.FlagValues) -> None:
-    """Evaluates or compares one or more runs."""
-    _quiet()
-    folders = expand(values.workdir, values.mode)
-    if values.mode == "compare":
-        if values.config is not None:
-            raise ConfigError("--mode=compare reads the scores of the runs: no --config.")
-        from gan.evaluation.compare import compare_runs
-
-        print(compare_runs(folders, values.best))
-        return
-    if (values.config is None) != (values.images is None):
-        raise ConfigError(
-            "--images=FOLDER needs --config=FILE, which says what data to score it beside."
-            if values.images
-            else "--mode=evaluate takes the workdir's configuration: --config goes with --images."
-        )
-    if values.images:
-        for name in ("watch", "step", "seeds"):
-            if values[name].present:
-                raise ConfigError(f"--{name} is of a run: it does not go with --images.")
-        if len(folders) > 1:
-            raise ConfigError(f"--workdir={values.workdir}: --images needs a single folder.")
-        settings.validate(values.config)
-    inception = values.inception and storage.parse_disk_path(values.inception, "--inception")
-    if inception and not inception.is_file():
-        raise ConfigError(f"--inception={values.inception}: no such file.")
-    if values["resize"].present and not inception:
-        raise ConfigError("--resize is of pictures for Inception: it needs --inception=FILE.")
-    from gan.evaluation.job import Options, evaluate, evaluate_pictures
-    from gan.sampling.requests import parse_seeds
-    from gan.workdir.folder import read_config
-
-    options = Options(
-        split=values.split,
-        num_images=values.num_images,
-        seeds=parse_seeds(values.seeds or "0-2"),
-        inception=inception or None,
-        resize=values.resize,
-        step=values.step,
-        best=values.best,
-        watch=values.watch,
-    )
-    if values.dry_run:
-        if not values.images and not values.watch:
-            for folder in folders:
-                read_config(folder)
-        what = f"the pictures in {values.images} into " if values.images else ""
-        beside = f"beside real pictures of the {values.split} split"
-        print(f"Would evaluate {what}{', '.join(map(str, folders))} {beside}.")
-        return
-    jax_setup.set_up_jax(deterministic=False)
-    if values.images:
-        pictures = storage.parse_disk_path(values.images, "--images")
-        evaluate_pictures(pictures, values.config, folders[0], options)
-    else:
-        evaluate(folders, options)
-
-
-def expand(pattern: str, mode: str) -> list[storage.Path]:
-    """The folders that --workdir names: one, or all runs that match a pattern."""
-    path = storage.parse_workdir(pattern)
-    storage.check_reachable(path, "--workdir")
-    if path.exists() or not re.search(r"[*?\[]", pattern):
-        return [path]
-    found = storage.find_matches(path)
-    # Scores alone are those of somebody's pictures: they compare, and have no checkpoints.
-    signs = ("config.json", "scores.jsonl") if mode == "compare" else ("config.json",)
-    runs = [folder for folder in found if any((folder / sign).exists() for sign in signs)]
-    if not runs:
-        raise ConfigError(f"--workdir={pattern}: no run matches ({len(found)} folders do).")
-    return runs
-
-
-def _quiet() -> None:
-    from gan.runtime import logs
-
+def show_our_lines() -> None:
+    """Shows our log on the terminal, and no lines of the libraries."""
     jax_setup.silence_libraries()
     logs.log_to_terminal()
 
 
-def plan(values: flags.FlagValues, config: Config, folder: storage.Path | None) -> str:
-    """What --dry_run prints."""
-    from gan.data.registry import check_choices
-    from gan.model.step import build
-    from gan.workdir.folder import check_same_run
+def run_configured(job: Callable[..., None], command: Command) -> None:
+    """Runs a job with the configuration of --config, or else of the run in the workdir."""
+    options = command.options
+    folder = storage.parse_workdir(options.workdir) if options.workdir else None
+    if folder:
+        storage.check_reachable(folder, "--workdir")
+    config = command.read_config() or read_config_of_run(folder)
+    validate(config)
+    if options.dry_run:
+        from gan.workdir.plan import describe_plan
 
-    build(config, ())
-    check_choices(config.data)
-    lines = [to_json(config).rstrip()]
-    data = config.data
-    where = f" at {data.path}" if data.path else ""
-    lines.append(f"Would {values.mode}" + (f" in {folder}." if folder else "."))
-    lines.append(
-        f"Data: {data.source}{where}, {data.image_size} px, crop {data.crop}, prepared in "
-        f"{data.cache_dir} (once)."
+        print(describe_plan(options.mode, config, folder))
+        return
+    jax_setup.set_up_jax(config.deterministic)
+    job(options, config, folder)
+
+
+def read_config_of_run(folder: storage.Path) -> Config:
+    """The configuration in a workdir. Raises ConfigError where there is no run."""
+    from gan.workdir.folder import read_config
+
+    return read_config(folder)
+
+
+def train(options: SimpleNamespace, config: Config, folder: storage.Path) -> None:
+    """Trains, or goes on with a run."""
+    place = cluster.find_place(options.coordinator, options.num_processes, options.process_id)
+    cluster.join_cluster(place, config.limits.join, config.limits.heartbeat)
+    show_our_lines()  # Once more: only the first process tells what all know.
+    from gan.training.job import train
+
+    train(config, folder, verify=options.verify)
+
+
+def prepare(options: SimpleNamespace, config: Config, _: storage.Path | None) -> None:
+    """Prepares a data set."""
+    from gan.data.prepare import prepare
+    from gan.data.source import SPLITS
+
+    prepare(config.data, SPLITS if options.verify else (), tell=True)
+
+
+def export(options: SimpleNamespace, config: Config, _: storage.Path | None) -> None:
+    """Writes a data set in the format of TensorFlow Datasets."""
+    from gan.data.export_tfds import export_tfds
+    from gan.data.registry import find_source
+
+    out = storage.parse_disk_path(options.out, "--out")
+    export_tfds(find_source(config.data), out, options.file_format, config.data.on_bad)
+
+
+def sample(options: SimpleNamespace, config: Config, folder: storage.Path) -> None:
+    """Draws faces with the requested attributes."""
+    from gan.sampling.job import sample
+    from gan.sampling.requests import parse_seeds
+
+    default = folder / ("faces" if options.individual else "faces.png")
+    sample(
+        folder,
+        attributes=options.attributes or "",
+        seeds=parse_seeds(options.seeds or "0-63"),
+        out=storage.parse_path(options.out, "--out") if options.out else default,
+        step=options.step,
+        size=options.size,
+        individual=options.individual,
     )
-    if values.mode == "train":
-        from gan.workdir.checkpoints import Checkpoints
 
-        check_same_run(config, folder)
-        start = max(Checkpoints(folder, read_only=True).steps(), default=0)
-        images = (config.steps - start) * data.batch_size * config.d_steps
-        lines.append(f"Steps {start} to {config.steps}: {max(images, 0):,} images.")
-    return "\n".join(lines)
+
+def evaluate(command: Command) -> None:
+    """Scores the checkpoints of runs, or a folder of pictures."""
+    from gan.evaluation import job
+    from gan.sampling.requests import parse_seeds
+    from gan.workdir.folder import find_runs
+
+    options = command.options
+    folders = find_runs(options.workdir)
+    if options.images and len(folders) > 1:
+        raise ConfigError(f"--workdir={options.workdir}: --images needs a single folder.")
+    weights = options.inception and storage.parse_disk_path(options.inception, "--inception")
+    chosen = job.Options(
+        split=options.split,
+        num_images=options.num_images,
+        seeds=parse_seeds(options.seeds or "0-2"),
+        inception=weights or None,
+        resize=options.resize,
+        step=options.step,
+        best=options.best,
+        watch=options.watch,
+    )
+    config = command.read_config()
+    if config:
+        validate(config)
+    if options.dry_run:
+        print(job.describe_plan(folders, options.images, chosen))
+        return
+    jax_setup.set_up_jax(deterministic=False)
+    if config:
+        pictures = storage.parse_disk_path(options.images, "--images")
+        job.evaluate_pictures(pictures, config, folders[0], chosen)
+    else:
+        job.evaluate(folders, chosen)
+
+
+def compare(command: Command) -> None:
+    """Prints the scores of several runs beside each other."""
+    from gan.evaluation.compare import compare_runs
+    from gan.workdir.folder import find_runs
+
+    # Scores alone are those of somebody's pictures: they compare, and have no checkpoints.
+    folders = find_runs(command.options.workdir, ("config.json", "scores.jsonl"))
+    print(compare_runs(folders, command.options.best))
+
+
+def preflight(command: Command) -> None:
+    """Compiles for hardware that is not here, and says how it would do."""
+    jax_setup.prepare_to_compile_only()  # The configuration imports JAX.
+    options, config = command.options, command.read_config()
+    name = Path(options.config or "").name.replace(".py", "")
+    if config:
+        validate(config)
+    if options.dry_run:
+        print(f"Would compile {name or 'all of configs/'} for {options.topology}.")
+        return
+    if config and config.deterministic:
+        jax_setup.use_deterministic_operations()
+    from gan.preflight.job import preflight
+
+    preflight(config, name, options.topology, options.price)
+
+
+JOBS = {
+    "train": functools.partial(run_configured, train),
+    "prepare": functools.partial(run_configured, prepare),
+    "export": functools.partial(run_configured, export),
+    "sample": functools.partial(run_configured, sample),
+    "evaluate": evaluate,
+    "compare": compare,
+    "preflight": preflight,
+}
 
 
 def main() -> None:

@@ -211,7 +211,7 @@ def test_choices_of__reads_registries_of_other_rooms():
         ({"above": 0}, "greater than 0"),
         ({"at_least": 1}, "at least 1"),
         ({"at_least": 0, "below": 1}, "at least 0 and less than 1"),
-        ({"at_least": 0, "at_most": 1}, "within [0, 1]"),
+        ({"at_least": 0, "at_most": 1}, "at least 0 and at most 1"),
         ({}, ""),
     ],
 )

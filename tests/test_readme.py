@@ -77,12 +77,14 @@ def test_python_commands__run(home):
 @pytest.mark.parametrize("command", NOT_HERE)
 def test_commands_for_other_machines__are_understood(command, monkeypatch):
     monkeypatch.chdir(ROOT)
-    values = parse(["gan.main", *pages.arguments(command.replace("HOST:PORT", "a:1"))])
-    if values.coordinator:
-        place = cluster.find_place(values.coordinator, values.num_processes, values.process_id)
-        assert place == cluster.Place("a:1", 2, values.process_id)
+    command = parse(["gan.main", *pages.arguments(command.replace("HOST:PORT", "a:1"))])
+    options = command.options
+    if options.coordinator:
+        place = cluster.find_place(options.coordinator, options.num_processes, options.process_id)
+        assert place == cluster.Place("a:1", 2, options.process_id)
+        assert command.read_config()
     else:
-        assert values.mode == "preflight"
+        assert options.mode == "preflight"
 
 
 def test_other_commands__are_launchers_that_exist():

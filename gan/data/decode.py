@@ -64,6 +64,7 @@ CROPS = {
     "ddim128": Crop(57, 25, 185, 153),
     SQUASH: Crop(0, 0, 218, 178),  # The whole picture, out of proportion.
 }
+CROP_NAMES = (*CROPS, SQUARE)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,8 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 from types import ModuleType
 
-from gan.config import Data
-from gan.data.decode import CROPS, RESIZES, SQUARE
+from gan.config import Data, check_settings
 from gan.data.readers.files import open_files
 from gan.data.readers.tfds_sets import list_datasets
 from gan.data.source import Source
@@ -25,6 +24,7 @@ SOURCES = {  # The module of `gan.data` that reads each; `find_source` asks them
     "tfds": "readers.tfds_sets",
     "folder": "readers.folder",
 }
+SOURCE_NAMES = (*SOURCES, "auto")
 CELEBA_SOURCES = ("celeba", "celeba_kaggle", "celeba_tfds", "celeba_parquet")
 
 
@@ -34,7 +34,7 @@ def find_source(config: Data) -> Source:
     Raises ConfigError for settings that do not exist or do not fit together, DataError for a path
     where nothing is recognised or that cannot be read.
     """
-    check_choices(config)
+    check_settings(config, "config.data")
     source = load_reader(choose_source(config)).open_source(config)
     log.info("Data: %s", source.found)
     return source
@@ -88,18 +88,3 @@ def explain_unknown(path: Path, known: Collection[str]) -> str:
         f"{first_few(list(files.list(deep=True)))}. If it is one of them, name it: "
         "--config.data.source=NAME says what is missing."
     )
-
-
-def check_choices(config: Data) -> None:
-    """Raises ConfigError for a source, a crop or a way to resize that does not exist."""
-    for field, known in (
-        ("source", [*SOURCES, "auto"]),
-        ("crop", [*CROPS, SQUARE]),
-        ("resize", RESIZES),
-    ):
-        name = getattr(config, field)
-        if name not in known:
-            raise ConfigError(
-                f"config.data.{field}={name!r} is not one of {', '.join(known)}."
-                f"{nearest(name, known)}"
-            )

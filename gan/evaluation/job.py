@@ -44,7 +44,7 @@ from gan.sampling.requests import MAX_SEED, choose_step
 from gan.sampling.sampler import Sampler
 from gan.workdir.best import Best, read_best, write_best
 from gan.workdir.checkpoints import Checkpoints
-from gan.workdir.folder import lock_workdir, write_rows
+from gan.workdir.folder import lock_workdir, read_config, write_rows
 
 WAIT = 20.0  # Seconds between two looks at a running training.
 SHOWN = 64  # Pictures of a folder, in the report.
@@ -68,6 +68,18 @@ class Options:
             better_direction(self.best)
         if len(set(self.seeds)) < len(self.seeds):
             raise ConfigError(f"--seeds={[*self.seeds]}: one is there twice, which is no evidence.")
+        if self.inception and not self.inception.is_file():
+            raise ConfigError(f"--inception={self.inception}: no such file.")
+
+
+def describe_plan(folders: Sequence[Path], pictures: str | None, options: Options) -> str:
+    """What would be scored, for --dry_run. Raises ConfigError where a folder holds no run."""
+    if not pictures and not options.watch:
+        for folder in folders:
+            read_config(folder)
+    what = f"the pictures in {pictures} into " if pictures else ""
+    beside = f"beside real pictures of the {options.split} split"
+    return f"Would evaluate {what}{', '.join(map(str, folders))} {beside}."
 
 
 def evaluate(folders: Sequence[Path], options: Options) -> None:

@@ -27,7 +27,7 @@ from gan.data.feed import (
     most_steps_per_call,
 )
 from gan.data.prepare import prepared_training_set
-from gan.data.registry import CELEBA_SOURCES, check_choices
+from gan.data.registry import CELEBA_SOURCES
 from gan.errors import ConfigError, DataError
 from gan.experiments import our_configs
 from gan.model import flops
@@ -227,7 +227,6 @@ def _resident_call(
 def size_of_training_set(config: Config) -> tuple[int | None, int]:
     """Number of pictures (None if nobody can tell yet) and of attributes of the training set."""
     data = config.data
-    check_choices(data)
     chosen = len((data.attributes or "").split(",")) if data.attributes else 0
     if data.source == "faces":
         return data.num_faces, chosen or len(ATTRIBUTES)

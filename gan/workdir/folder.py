@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -136,6 +137,22 @@ def check_shared(workdir: Path) -> None:
                     "Name one that all hosts share."
                 )
             time.sleep(0.2)
+
+
+def find_runs(pattern: str, signs: Sequence[str] = ("config.json",)) -> list[Path]:
+    """The folders that --workdir names: one, or those that match a pattern and hold a run.
+
+    A folder holds a run if any of the files `signs` is in it. Raises ConfigError if none does.
+    """
+    path = storage.parse_workdir(pattern)
+    storage.check_reachable(path, "--workdir")
+    if path.exists() or not re.search(r"[*?\[]", pattern):
+        return [path]
+    found = storage.find_matches(path)
+    runs = [folder for folder in found if any((folder / sign).exists() for sign in signs)]
+    if not runs:
+        raise ConfigError(f"--workdir={pattern}: no run matches ({len(found)} folders do).")
+    return runs
 
 
 def read_config(workdir: Path) -> Config:
