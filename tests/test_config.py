@@ -50,7 +50,7 @@ def changed(**changes) -> Config:
 
 def with_value(name: str, value) -> Config:
     """A configuration in which everything else goes with this value."""
-    more = {"network__d_norm": "none"} if name.startswith("gradient_penalty") else {}
+    more = {"gradient_penalty": 10.0} if value == "wasserstein" else {}
     return changed(**more | {name.replace(".", "__"): value})
 
 
@@ -224,11 +224,10 @@ def test_validate__splits_a_batch_evenly_over_the_devices():
         validate(changed(data__batch_size=10), num_devices=4)
 
 
-@pytest.mark.parametrize("name", ["gradient_penalty", "gradient_penalty_end"])
-def test_validate__takes_the_gradient_penalty_without_batch_norm_only(name):
-    refuses(changed(**{name: 10.0}), "network.d_norm")
-    for norm in ("layer", "none"):
-        validate(changed(**{name: 10.0}, network__d_norm=norm))
+def test_validate__takes_the_wasserstein_loss_with_a_penalty_only():
+    refuses(changed(loss="wasserstein"), "loss")
+    for name in ("r1", "gradient_penalty"):
+        validate(changed(loss="wasserstein", **{name: 1.0}))
 
 
 @pytest.mark.parametrize("name", [name for name in SETTINGS if name.endswith("_end")])

@@ -26,6 +26,7 @@ MISTAKES = {
     ("--config=configs/celeba64.py:narow", "--workdir=w"): "Did you mean 'narrow'?",
     (CONFIG, "--workdir=w", "--dry_run", "--config.loss=hing"): "Did you mean 'hinge'?",
     (CONFIG, "--workdir=w", "--dry_run", "--config.data.source=face"): "Did you mean 'faces'?",
+    (CONFIG, "--workdir=w", "--dry_run", "--config.gradient_penalty=10"): "d_norm=batch mixes them",
     (CONFIG, "--mode=evaluate", "--workdir=w", "--images=x", "--resize=clean"): "--resize is of",
     (CONFIG, "--mode=preflight", "--topology=x", "--config.r1=-1"): "config.r1=-1.0: must not be",
 }

@@ -6,7 +6,7 @@ import pytest
 from helpers import pages
 
 from docs import configuration
-from gan.command_line import define_flags
+from gan.command_line import OPTIONS
 from gan.config import Config, flatten
 
 GROUPS = {name.rpartition(".")[0] for name in flatten(Config())} - {""}
@@ -25,4 +25,4 @@ def test_pages__name_settings_and_options_that_exist(page):
     named = re.findall(r"--config\.([\w.]+\w)", text)
     named += re.findall(rf"`((?:{'|'.join(GROUPS)})\.\w+)\b", text)
     assert set(named) <= flatten(Config()).keys()
-    assert set(re.findall(r"`--(\w+)", text)) - {"config"} <= set(define_flags())
+    assert set(re.findall(r"`--(\w+)", text)) - {"config"} <= OPTIONS.keys()
