@@ -19,7 +19,7 @@ from types import SimpleNamespace
 from gan.command_line import Command, parse, usage
 from gan.config import Config, validate
 from gan.errors import INTERNAL, OURS, ConfigError, NotSaved
-from gan.runtime import cluster, jax_setup, logs, storage
+from gan.runtime import cluster, jax_setup, storage
 
 # The jobs are imported late, so that --help and wrong options answer at once.
 
@@ -36,6 +36,8 @@ def run(argv: list[str]) -> None:
 
 def show_our_lines() -> None:
     """Shows our log on the terminal, and no lines of the libraries."""
+    from gan.runtime import logs
+
     jax_setup.silence_libraries()
     logs.log_to_terminal()
 
