@@ -22,7 +22,7 @@ def test_page__is_what_the_settings_say():
 @pytest.mark.parametrize("page", [page for page in pages.PAGES if page.name not in EXCEPT], ids=str)
 def test_pages__name_settings_and_options_that_exist(page):
     text = page.read_text()
-    named = re.findall(r"--config\.([\w.]+\w)", text)
+    named = re.findall(r"--config\.([a-z][\w.]*\w)", text)
     named += re.findall(rf"`((?:{'|'.join(GROUPS)})\.\w+)\b", text)
     assert set(named) <= flatten(Config()).keys()
     assert set(re.findall(r"`--(\w+)", text)) - {"config"} <= OPTIONS.keys()
