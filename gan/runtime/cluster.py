@@ -25,6 +25,7 @@ from gan.runtime.jax_private import get_distributed_state, is_tpu_host, start_pr
 log = logging.getLogger("gan")
 SHUTDOWN = 60  # Seconds that an ending process waits for the others to end.
 MAX_THREADS = 64  # Most threads that XLA gets on a CPU; training on GPUs needs fewer.
+NO_PROXY = "no_grpc_proxy"  # The variable with the hosts that gRPC reaches without a proxy.
 FAILURES = "gan/failures"  # Folder of the coordination service that holds the processes' errors.
 LINGER = 3.0  # Seconds that process 0 outlives its own error, so that the others can print theirs.
 SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
@@ -120,7 +121,7 @@ def join_cluster(place: Place | None, patience: float, heartbeat: float) -> None
     if place is None and devices > 1:
         # A cluster of one process: gloo then adds up over its CPU devices, as it does over several
         # processes, so that the sums are the same bit for bit.
-        place = Place(f"127.0.0.1:{_free_port()}", 1, 0)
+        place = Place(f"127.0.0.1:{find_free_port()}", 1, 0)
     if place and place.num * devices > (os.cpu_count() or 1):
         # XLA divides work on a CPU by its number of threads, by default one for each device of this
         # process. The number has to be the same however the devices are spread over processes, or
@@ -146,6 +147,8 @@ def _join_place(place: Place, options: dict[str, Any]) -> None:
     import jax
 
     bind = os.environ.get("JAX_COORDINATOR_BIND_ADDRESS") or find_bind_address(place.coordinator)
+    _bypass_proxy(place.coordinator.rsplit(":", 1)[0])
+    jax.config.update("jax_check_proxy_envs", False)  # JAX would warn of the proxy.
     if place.num > 1:  # JAX ends a process that waits in vain, and does not say for what.
         log.info(
             "Process %d of %d on %s waits up to %d s for the others, at %s.",
@@ -167,6 +170,12 @@ def _join_place(place: Place, options: dict[str, Any]) -> None:
             f"Process {place.index} of {place.num} cannot join: nobody listens at "
             f"{place.coordinator}, or others are missing ({_line(error)})."
         ) from error
+
+
+def _bypass_proxy(host: str) -> None:
+    """Makes gRPC reach a host directly: the processes of a training need no proxy between them."""
+    before = os.environ.get(NO_PROXY) or os.environ.get("no_proxy")  # noqa: SIM112
+    os.environ[NO_PROXY] = f"{before},{host}" if before else host
 
 
 def _join_tpu_pod(options: dict[str, Any]) -> None:
@@ -202,7 +211,8 @@ def find_bind_address(coordinator: str) -> str | None:
     return f"{address}:{port}"
 
 
-def _free_port() -> int:
+def find_free_port() -> int:
+    """Finds a port of this host that nobody uses just now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

@@ -47,3 +47,12 @@ def is_tpu_host() -> bool:
     from jax._src import cloud_tpu_init
 
     return cloud_tpu_init.running_in_cloud_tpu_vm
+
+
+def has_started_devices() -> bool:
+    """Whether this process has started any device. The public `jax.devices()` would start them."""
+    if "jax" not in sys.modules:
+        return False
+    from jax._src import xla_bridge
+
+    return xla_bridge.backends_are_initialized()

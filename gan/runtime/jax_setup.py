@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from gan.errors import ConfigError
@@ -10,11 +12,27 @@ DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 
 
 def silence_libraries() -> None:
-    """Keeps the libraries' own lines off the terminal: it shows ours alone."""
+    """Keeps the libraries' own lines off the terminal. Has to be called before JAX is imported."""
     from absl import logging
 
-    # Orbax logs fifty lines a checkpoint, and its errors twice: we tell them once.
+    # Orbax logs fifty lines a checkpoint, and its errors twice: we print them once.
     logging.set_verbosity(logging.FATAL)
+    # XLA's and TensorFlow's C++ then print errors only. JAX's own default is 1, with warnings.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+@contextlib.contextmanager
+def hide_stdout() -> Iterator[None]:
+    """Drops what a library's C++ prints to standard output within this block."""
+    sys.stdout.flush()
+    before = os.dup(1)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+        yield
+    finally:
+        os.dup2(before, 1)
+        os.close(before)
 
 
 def set_up_jax(deterministic: bool) -> None:

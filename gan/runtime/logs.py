@@ -139,15 +139,23 @@ def tensorboard_is_installed() -> bool:
     return all(importlib.util.find_spec(name) for name in ("tensorflow", "tensorboard"))
 
 
+def open_summary_writer(folder: Path) -> Any:
+    """Opens clu's writer of TensorBoard's events."""
+    import_tensorflow()  # Quietly, before clu imports it.
+    from clu import metric_writers
+
+    return metric_writers.SummaryWriter(str(folder))
+
+
 class EventWriter:
     """Writes TensorBoard's events in a thread, so that no step waits for it.
 
     The thread also imports TensorFlow, which takes seconds, once there is something to write.
     """
 
-    def __init__(self, workdir: Path):
-        """Writes into `workdir`."""
-        self._folder = workdir
+    def __init__(self, folder: Path, open_writer: Callable[[Path], Any] = open_summary_writer):
+        """Writes into `folder`, by the methods of what `open_writer` opens."""
+        self._folder, self._open_writer = folder, open_writer
         self._writer: Any = None
         self._staging = contextlib.ExitStack()  # Holds the folder that TensorFlow writes to.
         self._thread = concurrent.futures.ThreadPoolExecutor(1)
@@ -184,7 +192,7 @@ class EventWriter:
         with self._until_disk_is_full():
             if self._writer is None:
                 folder = self._staging.enter_context(storage.staging_folder(self._folder))
-                self._writer = open_summary_writer(folder)
+                self._writer = self._open_writer(folder)
             getattr(self._writer, method)(*arguments)
 
     def _close(self) -> None:
@@ -205,14 +213,6 @@ class EventWriter:
             if not self._ended:
                 raise
             log.error("TensorBoard's events end here (%s).", self._ended)
-
-
-def open_summary_writer(workdir: Path) -> Any:
-    """Opens clu's writer of TensorBoard's events."""
-    import_tensorflow()  # Quietly, before clu imports it.
-    from clu import metric_writers
-
-    return metric_writers.SummaryWriter(str(workdir))
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:

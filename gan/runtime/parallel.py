@@ -20,6 +20,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Key
 
 from gan.errors import ConfigError, nearest
+from gan.runtime.jax_setup import hide_stdout
 
 AXIS = "data"
 PARALLEL_MODES = ("jit", "pmap")
@@ -85,12 +86,16 @@ class Parallel:
         return cls(mode, Mesh(np.array(devices), (AXIS,)))
 
     def connect_devices(self) -> None:
-        """Connects all devices by one small sum over them.
+        """Connects all devices of a cluster by one small sum over them.
 
-        Gloo gives up after half a minute, and processes may be further apart once they compile.
+        Gloo, which connects CPUs, gives up after half a minute, and processes may be further apart
+        once they compile. It also prints a line for each device.
         """
+        if not jax.distributed.is_initialized():
+            return
         ones = jax.make_array_from_callback((self.mesh.size,), self.by_rows, lambda _: np.ones(1))
-        jax.jit(jnp.sum, out_shardings=self.replicated)(ones).block_until_ready()
+        with hide_stdout():
+            jax.jit(jnp.sum, out_shardings=self.replicated)(ones).block_until_ready()
 
     @property
     def axis_name(self) -> str | None:

@@ -45,13 +45,13 @@ def parse_path(text: str, option: str) -> Path:
             f"{option}={text}: {scheme}:// is not known. Name a folder, or one in a bucket: "
             f"{' or '.join(f'{known}://BUCKET/FOLDER' for known in BUCKET_CLIENTS)}."
         )
+    if not re.fullmatch(r"\w+://[^/]+/.*[^/].*", text):
+        raise ConfigError(f"{option}={text} must name a folder in a bucket: {scheme}://BUCKET/RUN.")
     if importlib.util.find_spec(BUCKET_CLIENTS[scheme]) is None:
         raise ConfigError(
             f"{option}={text} needs {BUCKET_CLIENTS[scheme]}, which is not installed: "
             f'pip install "gan[{EXTRAS[scheme]}]".'
         )
-    if not re.fullmatch(r"\w+://[^/]+/.*[^/].*", text):
-        raise ConfigError(f"{option}={text} must name a folder in a bucket: {scheme}://BUCKET/RUN.")
     _see_files_of_others()
     return epath.Path(text)
 
@@ -199,9 +199,9 @@ class BucketLines:
     A thread uploads the whole file now and then, so `add` never waits for the network.
     """
 
-    def __init__(self, path: Path):
-        """Appends to what the file holds."""
-        self._path = path
+    def __init__(self, path: Path, every: float = REWRITE):
+        """Appends to what the file holds, and uploads it all `every` seconds."""
+        self._path, self._every = path, every
         self._lines = path.read_text().splitlines() if path.exists() else []
         self._written = len(self._lines)
         self._writing = threading.Lock()
@@ -210,7 +210,7 @@ class BucketLines:
         self._thread.start()
 
     def add(self, line: str) -> None:
-        """Adds a line, which is in the bucket after `REWRITE` seconds or the next `flush`."""
+        """Adds a line, which is in the bucket after the next upload or `flush`."""
         self._lines.append(line)
 
     def flush(self) -> None:
@@ -228,7 +228,7 @@ class BucketLines:
         self.flush()
 
     def _flush_regularly(self) -> None:
-        while not self._closed.wait(REWRITE):
+        while not self._closed.wait(self._every):
             with contextlib.suppress(Exception):  # The next turn tries again, and at last `close`.
                 self.flush()
 

@@ -115,14 +115,14 @@ class Watchdog:
         before = time.monotonic()
         while not self._ended.wait(TICK):
             now = time.monotonic()
-            # Time in which the process was stopped (Ctrl-Z, a debugger) does not count.
-            self._look(min(now - before, 4 * TICK))
+            self._look(now - before)
             before = now
 
     def _look(self, seconds: float) -> None:
         expected = self._expected  # Read once: the main thread may change it at any time.
         same, elapsed = self._looked
-        elapsed = elapsed + seconds if expected is same else 0.0
+        # Time in which the process was stopped (Ctrl-Z, a debugger) does not count.
+        elapsed = elapsed + min(seconds, 4 * TICK) if expected is same else 0.0
         self._looked = expected, elapsed
         if elapsed > expected.limit:
             self._end(expected)

@@ -62,8 +62,7 @@ def open_training(
 ) -> TrainingRun:
     """Takes the workdir, prepares the data and opens the checkpoints; `stack` closes them all."""
     watchdog = stack.enter_context(Watchdog(config.limits))
-    if cluster.process_count() > 1:
-        parallel.connect_devices()
+    parallel.connect_devices()
     with cluster.fail_together("workdir"):
         if cluster.is_first():
             stack.enter_context(lock_workdir(folder))

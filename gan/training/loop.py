@@ -107,9 +107,8 @@ def run_steps(run: TrainingRun, state: TrainState, hooks: Hooks, save: Hook) -> 
         with run.watchdog.during("saving the last checkpoint and closing the logs", "save"):
             run.checkpoints.wait(GRACE if run.stop.name else PATIENCE)
             stack.close()
-            cluster.wait_for_all(
-                "end"
-            )  # Who leaves before the first has closed them would abort it.
+            # A process that ends before the first has closed its logs would abort it.
+            cluster.wait_for_all("end")
     if step < config.steps:
         raise Preempted(f"{run.stop.name}: saved step {step}. Run the same command again to go on.")
     return state

@@ -1,4 +1,4 @@
-"""A Google Cloud Storage of our own on localhost: `python tests/helpers/bucket.py PORT`."""
+"""Serves a Google Cloud Storage on localhost: `python tests/helpers/bucket.py PORT`."""
 
 import subprocess
 import sys
@@ -9,22 +9,19 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # `helpers`, as a script.
+sys.path.insert(0, str(Path(__file__).parents[2]))  # Where a script finds `gan`.
 
-from helpers.processes import free_port
+from gan.runtime.cluster import find_free_port
 
 NAME = "bucket"
 
 
 @contextmanager
 def bucket() -> Iterator[dict[str, str]]:
-    """Serves an empty bucket `NAME`; brings the environment in which programs find it."""
-    url = f"http://localhost:{free_port()}"
-    command = [
-        sys.executable,
-        str(ROOT / "tests" / "helpers" / "bucket.py"),
-        url.rpartition(":")[2],
-    ]
+    """Serves an empty bucket `NAME`; yields the environment in which programs find it."""
+    port = find_free_port()
+    url = f"http://localhost:{port}"
+    command = [sys.executable, __file__, str(port)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 60
@@ -33,10 +30,10 @@ def bucket() -> Iterator[dict[str, str]]:
             assert time.monotonic() < deadline, "the server does not answer"
             time.sleep(0.1)
         yield {
-            "STORAGE_EMULATOR_HOST": url,  # Of gcsfs and Google's own library,
-            "TENSORSTORE_GCS_HTTP_URL": url,  # and of TensorStore.
+            "STORAGE_EMULATOR_HOST": url,  # For gcsfs and Google's own library.
+            "TENSORSTORE_GCS_HTTP_URL": url,  # For TensorStore, which Orbax uses.
             "GOOGLE_CLOUD_PROJECT": "test",
-            # Asks no server of Google's who we are, nor what kind of bucket this is.
+            # Keeps both from asking Google's servers who we are, and which kind of bucket this is.
             "NO_GCE_CHECK": "true",
             "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
         }
@@ -46,7 +43,7 @@ def bucket() -> Iterator[dict[str, str]]:
 
 
 def answers(url: str) -> bool:
-    """Whether anybody does."""
+    """Whether a server answers at `url`."""
     try:
         with urllib.request.urlopen(url, timeout=5) as response:
             return response.status == HTTPStatus.OK
@@ -55,7 +52,7 @@ def answers(url: str) -> bool:
 
 
 def serve(port: int) -> None:
-    """Runs the emulator, with what it lacks and TensorStore counts on: generations."""
+    """Runs the emulator, with the generations of objects that it lacks and TensorStore needs."""
     from gcp_storage_emulator import server
     from gcp_storage_emulator.exceptions import NotFound
     from gcp_storage_emulator.handlers import objects

@@ -1,4 +1,7 @@
-"""`python tests/faulty.py KIND:PROCESS:STEP OPTIONS`: the trainer, with something gone wrong."""
+"""Trains with a fault: `python tests/helpers/faulty.py KIND:PROCESS:STEP OPTIONS`.
+
+The fault comes to one process after a step, or while it prepares the data if STEP is `preparing`.
+"""
 
 import sys
 import time
@@ -6,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parents[2]))  # Where a script finds `gan`.
 
 from gan import main
 from gan.data.feed import ResidentFeed
@@ -17,27 +20,30 @@ from gan.workdir import folder as folder_module
 
 
 def hang() -> None:
-    """As a loader does whose disk no longer answers."""
+    """Hangs, as a loader does whose disk no longer answers."""
     time.sleep(10_000)
 
 
-def late() -> None:
-    """As a host does that compiles far more slowly than the others."""
+def be_late() -> None:
+    """Waits, as a host does that compiles far more slowly than the others."""
     time.sleep(45)
 
 
 def fail() -> None:
-    """As a bug does."""
+    """Raises an error that only a bug would raise."""
     raise RuntimeError("a fault made for a test")
 
 
-def bad() -> None:
-    """As a damaged file does, on one host only."""
+def find_bad_data() -> None:
+    """Raises the error of a damaged file."""
     raise DataError("a damaged file made for a test")
 
 
-def while_preparing(harm: Callable[[], None], process: int) -> None:
-    """In one process."""
+HARMS = {"hang": hang, "late": be_late, "fail": fail, "bad": find_bad_data}
+
+
+def harm_preparing(harm: Callable[[], None], process: int) -> None:
+    """Harms a process before it prepares the data."""
     prepare = job.prepare
 
     def faulty(*arguments: Any) -> Any:
@@ -48,8 +54,8 @@ def while_preparing(harm: Callable[[], None], process: int) -> None:
     job.prepare = faulty
 
 
-def after(harm: Callable[[], None], process: int, step: int) -> None:
-    """In one process, instead of reading the next batch."""
+def harm_reading(harm: Callable[[], None], process: int, step: int) -> None:
+    """Harms a process instead of reading the batch after `step`."""
     calls = ResidentFeed.calls
 
     def faulty(self: ResidentFeed, *arguments: Any) -> Iterator[tuple[int, Any]]:
@@ -61,15 +67,15 @@ def after(harm: Callable[[], None], process: int, step: int) -> None:
     ResidentFeed.calls = faulty
 
 
-def elsewhere(process: int) -> None:
-    """The workdir's name means another folder to one process."""
-    train_there = job.train
+def move_workdir(process: int) -> None:
+    """Makes the workdir's name mean another folder to a process."""
+    train = job.train
 
     def faulty(config: Any, folder: Path, verify: bool) -> Any:
         if cluster.process_index() == process:
             folder = folder.with_name("elsewhere")
             folder.mkdir(exist_ok=True)
-        return train_there(config, folder, verify)
+        return train(config, folder, verify)
 
     job.train = faulty
     folder_module.SHARED = 2
@@ -78,11 +84,9 @@ def elsewhere(process: int) -> None:
 if __name__ == "__main__":
     kind, process, step = sys.argv.pop(1).split(":")
     if kind == "elsewhere":
-        elsewhere(int(process))
+        move_workdir(int(process))
+    elif step == "preparing":
+        harm_preparing(HARMS[kind], int(process))
     else:
-        harm = {"hang": hang, "late": late, "fail": fail, "bad": bad}[kind]
-        if step == "preparing":
-            while_preparing(harm, int(process))
-        else:
-            after(harm, int(process), int(step))
+        harm_reading(HARMS[kind], int(process), int(step))
     main.main()

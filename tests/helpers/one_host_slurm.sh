@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # A real Slurm cluster on one host: a controller and as many nodes, reached over loopback alone.
-# Usage, as root: tests/one_host_slurm.sh FOLDER [NODES]     It runs until its input ends (Ctrl-D), or its caller does.
+# Usage, as root: tests/helpers/one_host_slurm.sh FOLDER [NODES]
+# It runs until its input ends (Ctrl-D) or its caller ends.
 # Meanwhile, with SLURM_CONF=FOLDER/slurm.conf in the environment: sinfo, sbatch, ...
 # Needs Debian's slurm-wlm, slurm-wlm-basic-plugins and munge. All state is in FOLDER, nothing else is touched.
 set -eu

@@ -5,12 +5,13 @@ import json
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+from gan.runtime.cluster import find_free_port
 
 ROOT = Path(__file__).parents[2]
 ENTER_NAMESPACE = ("ip", "netns", "exec")
@@ -41,7 +42,7 @@ class Job:
         `logs`, by default beside `folder`; what the processes cache goes to `xdg`, by default
         `cache`.
         """
-        port = free_port()
+        port = find_free_port()
         logs = logs or folder.parent
         logs.mkdir(parents=True, exist_ok=True)
         self.logs = [logs / f"{folder.name}.{index}.{time.time_ns()}.txt" for index in range(num)]
@@ -116,13 +117,6 @@ class Job:
     def signal(self, number: signal.Signals, index: int = 0) -> None:
         """Sends a signal to a process."""
         self.processes[index].send_signal(number)
-
-
-def free_port() -> int:
-    """Returns a port that nobody uses just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def fingerprint(folder: os.PathLike, step: int) -> str:

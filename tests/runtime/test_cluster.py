@@ -1,20 +1,16 @@
-"""Who is who among several processes, and what they tell each other."""
+"""Which process is which among several, and what they tell each other."""
 
+import os
 import socket
 import subprocess
 import sys
-import time
-import types
-from collections import Counter
 
 import jax
 import pytest
 
-from gan.config import Limits
 from gan.errors import ConfigError, DataError, Unreachable
 from gan.runtime import cluster
 from gan.runtime.cluster import Place, find_bind_address, find_place
-from gan.runtime.watchdog import Watchdog
 
 POD = {
     "JAX_COORDINATOR_ADDRESS": "gan-0.gan:1234",
@@ -36,7 +32,7 @@ def find_in(environ, *options):
     return find_place(*(options or (None, None, None)), environ=environ)
 
 
-def test_alone_unless_told_otherwise():
+def test_find_place__alone_unless_told_otherwise():
     assert find_in({}) is None
     assert find_in({}, None, 1) is None
     assert find_in(POD | {"JAX_NUM_PROCESSES": "1"}) is None
@@ -45,7 +41,7 @@ def test_alone_unless_told_otherwise():
     assert find_in(batch_script) is None
 
 
-def test_options_come_before_the_environment_and_that_before_slurm():
+def test_find_place__options_come_before_the_environment_and_that_before_slurm():
     assert find_in(POD | STEP, "a:1", 2, 0) == Place("a:1", 2, 0)
     assert find_in(POD | STEP) == Place("gan-0.gan:1234", 4, 3)
     assert find_in(POD | {"JAX_PROCESS_ID": "2"}).index == 2
@@ -53,7 +49,24 @@ def test_options_come_before_the_environment_and_that_before_slurm():
     assert find_in(STEP) == Place(f"node03:{port}", 2, 1)
 
 
-def test_a_task_has_its_own_gpu_only_where_others_are_on_its_node():
+@pytest.mark.parametrize(
+    ("nodes", "first"),
+    [
+        ("node001", "node001"),
+        ("node001,host2", "node001"),
+        ("node[001-0015],host2", "node001"),
+        ("node[001,007-015],host2", "node001"),
+        ("node-a[7]", "node-a7"),
+        ("127.0.0.[1-2]", "127.0.0.1"),
+    ],
+)
+def test_find_place__takes_the_first_of_slurms_nodes(nodes, first):
+    assert find_in(STEP | {"SLURM_STEP_NODELIST": nodes}).coordinator == f"{first}:61447"
+    ported = STEP | {"SLURM_STEP_NODELIST": nodes, "JAX_COORDINATOR_PORT": "99"}
+    assert find_in(ported).coordinator == f"{first}:99"
+
+
+def test_find_place__a_task_has_its_own_gpu_only_where_others_are_on_its_node():
     several = STEP | {"SLURM_STEP_NUM_NODES": "1", "SLURM_LOCALID": "1"}
     assert find_in(several).devices == (1,)
     # Slurm has already given it one.
@@ -70,85 +83,73 @@ def test_a_task_has_its_own_gpu_only_where_others_are_on_its_node():
         (("a", 2, 0), "--coordinator=a must be HOST:PORT"),
     ],
 )
-def test_what_does_not_fit_together_is_named(options, said):
+def test_find_place__names_options_that_do_not_fit_together(options, said):
     with pytest.raises(ConfigError, match=said):
         find_in({}, *options)
 
 
-def test_a_number_of_a_process_without_their_number_is_named():
-    with pytest.raises(ConfigError, match="JAX_PROCESS_ID is set, and JAX_NUM_PROCESSES is not"):
-        find_in({"JAX_PROCESS_ID": "1"})
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"JAX_PROCESS_ID": "1"}, "JAX_PROCESS_ID is set, and JAX_NUM_PROCESSES is not"),
+        (POD | {"JAX_NUM_PROCESSES": "many"}, "JAX_NUM_PROCESSES=many must be a number"),
+    ],
+)
+def test_find_place__names_variables_that_do_not_fit_together(environ, said):
+    with pytest.raises(ConfigError, match=said):
+        find_in(environ)
 
 
-def test_an_environment_that_is_no_number_is_named():
-    with pytest.raises(ConfigError, match="JAX_NUM_PROCESSES=many must be a number"):
-        find_in(POD | {"JAX_NUM_PROCESSES": "many"})
-
-
-def test_the_coordinator_listens_where_it_is_named_and_nowhere_else(monkeypatch):
+def test_find_bind_address__the_address_that_is_named_if_this_host_has_it():
     assert find_bind_address("localhost:5") == "127.0.0.1:5"
     assert find_bind_address("127.0.0.1:5") == "127.0.0.1:5"
-    meaning = {"here": "127.0.1.1", "translated": "192.0.2.1"}
-
-    def lookup(host):
-        if host not in meaning:
-            raise OSError
-        return meaning[host]
-
-    monkeypatch.setattr(socket, "gethostbyname", lookup)
-    for name in ("here", "translated", "unknown"):  # Others may reach it by another address.
-        assert find_bind_address(f"{name}:5") is None
+    assert find_bind_address("192.0.2.1:5") is None  # For documentation: nobody has it.
+    assert find_bind_address("unknown.invalid:5") is None
 
 
-def processes(monkeypatch, *said):
-    monkeypatch.setattr(cluster, "process_count", lambda: len(said))
-    monkeypatch.setattr(cluster, "gather_texts", lambda what, text: [x or text for x in said])
-
-
-class Service:
-    """What JAX's coordination service knows, for whom nobody else is there."""
-
-    def __init__(self):
-        self.said = {}
-
-    def key_value_set(self, key, text, allow_overwrite=False):
-        self.said[key] = text
-
-    def key_value_dir_get(self, folder):
-        return [(key, text) for key, text in self.said.items() if key.startswith(folder)]
-
-    def blocking_key_value_get(self, key, milliseconds):
-        if key not in self.said:
-            raise RuntimeError("DEADLINE_EXCEEDED")
-        return self.said[key]
+def test_find_bind_address__all_addresses_if_a_name_means_loopback_here():
+    name = str(127 * 2**24 + 1)
+    assert socket.gethostbyname(name) == "127.0.0.1"
+    assert find_bind_address(f"{name}:5") is None
 
 
 @pytest.mark.parametrize(
     ("error", "count"),
     [(RuntimeError("DEADLINE_EXCEEDED"), 1), (ValueError("no coordinator"), 2)],
 )
-def test_tpu_hosts_that_do_not_find_each_other_may_the_next_time(monkeypatch, error, count):
-    on_tpu(monkeypatch, error, count)
-    with pytest.raises(Unreachable, match="TPU"):
-        cluster.join_cluster(None, 300, 30)
-
-
-def test_a_tpu_of_a_single_host_is_alone(monkeypatch):
-    on_tpu(monkeypatch, ValueError("no coordinator"), 1)
-    cluster.join_cluster(None, 300, 30)
-
-
-def on_tpu(monkeypatch, error, count):
-    """A host of a pod, which JAX does not start on."""
-
+def test_join_cluster__tpu_hosts_that_do_not_find_each_other_may_the_next_time(
+    monkeypatch, error, count
+):
     def initialize(**_):
         raise error
 
-    config = types.SimpleNamespace(jax_num_cpu_devices=0, update=lambda *_: None)
-    monkeypatch.setattr(jax, "config", config)
-    monkeypatch.setattr(cluster, "is_tpu_host", lambda: True)
     monkeypatch.setattr(jax.distributed, "initialize", initialize)
     monkeypatch.setattr(jax, "process_count", lambda: count)
+    with pytest.raises(Unreachable, match="TPU"):
+        cluster._join_tpu_pod({})
+
+
+def start(code: str, **environment: str) -> str:
+    """What a process prints that runs `code` before it uses any device."""
+    code = f"import jax; from gan.runtime import cluster; {code}"
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"} | environment
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_join_cluster__a_tpu_of_a_single_host_is_alone():
+    code = "cluster.join_cluster(None, 300, 30); print(jax.distributed.is_initialized())"
+    assert start(f"assert cluster.is_tpu_host(); {code}", JAX_FORCE_TPU_INIT="1") == "False"
+
+
+def test_join_cluster__needs_no_proxy_to_reach_its_processes():
+    proxies = dict.fromkeys(("http_proxy", "https_proxy", "grpc_proxy"), "http://localhost:9")
+    code = "cluster.join_cluster(None, 30, 30); print(jax.distributed.is_initialized())"
+    code += "; import os; print(os.environ['no_grpc_proxy'])"
+    said = start(code, JAX_NUM_CPU_DEVICES="2", no_proxy="example.com", **proxies)
+    assert said.split() == ["True", "example.com,127.0.0.1"]
 
 
 def test_check_host_names__refuses_a_loopback_address_among_several_hosts():
@@ -161,33 +162,38 @@ def test_check_host_names__refuses_a_loopback_address_among_several_hosts():
     cluster.check_host_names([here, here])  # All on one host.
 
 
-def test_what_one_process_raises_all_raise(monkeypatch):
-    service = Service()
-    monkeypatch.setattr(cluster, "process_count", lambda: 2)
-    monkeypatch.setattr(
-        cluster, "get_distributed_state", lambda: types.SimpleNamespace(client=service)
-    )
-
-    def this_is(process):
-        monkeypatch.setattr(cluster, "process_index", lambda: process)
-        monkeypatch.setattr(cluster, "_rounds", Counter())
-
-    this_is(1)
-    with pytest.raises(DataError, match="^a bad file$"), cluster.fail_together("data"):
-        raise DataError("a bad file")
-    this_is(0)
-    for other in ("data", "something else"):  # Wherever this one waits for it.
-        with pytest.raises(DataError, match="Process 1: a bad file"), cluster.fail_together(other):
-            pass
-        assert f"{cluster.FAILURES}/0" not in service.said  # It is not this one's.
-    service.said = {"gan/data/1/1": ""}
-    this_is(0)
-    with cluster.fail_together("data"):
-        done = True
-    assert done
+def test_process_name__says_which_of_how_many_and_where(two_processes):
+    names = [found["name"] for found in two_processes]
+    assert names == [f"process {index} of 2 on {socket.gethostname()}" for index in (0, 1)]
 
 
-def test_alone_there_is_nothing_to_agree_on():
+def test_gather_texts__brings_the_texts_of_all_in_their_order(two_processes):
+    for found in two_processes:
+        for round_ in (1, 2):
+            assert found[f"texts {round_}"] == [f"{index} in round {round_}" for index in (0, 1)]
+
+
+def test_fail_together__what_one_process_raises_all_raise(two_processes):
+    first, second = two_processes
+    assert first["done"]
+    assert second["done"]
+    assert second["raised"] == "a bad file"
+    assert first["raised"] == "Process 1: a bad file"
+
+
+def test_fail_together__raises_wherever_one_waits_for_the_other(two_processes):
+    assert two_processes[0]["raised later"] == "Process 1: a bad file"
+
+
+def test_fail_together__an_error_that_was_heard_is_not_told_again(two_processes):
+    assert two_processes[1]["told"] == [f"{cluster.FAILURES}/1"]
+
+
+def test_unreachable__is_no_reason_not_to_try_again():
+    assert Unreachable.exit_code not in (64, 65, 73)  # Where launchers stop.
+
+
+def test_cluster__alone_there_is_nothing_to_agree_on():
     assert cluster.gather_texts("x", "text") == ["text"]
     assert cluster.is_first()
     assert cluster.process_name() == ""
@@ -195,109 +201,3 @@ def test_alone_there_is_nothing_to_agree_on():
     cluster.end_process(70)
     with pytest.raises(DataError), cluster.fail_together("data"):
         raise DataError("bad")
-
-
-def test_that_others_are_missing_is_no_reason_not_to_try_again():
-    assert Unreachable.exit_code not in (64, 65)
-
-
-class Ended(Exception):
-    pass
-
-
-@pytest.fixture
-def watched(monkeypatch):
-    """A watchdog whose clock the test turns, and what it barked."""
-    dog, barked = Watchdog(Limits(step=10, compile=100, save=50)), []
-    monkeypatch.setattr(dog, "_end", lambda expected: barked.append(expected.doing))
-
-    def later(seconds):
-        """As its thread would look meanwhile."""
-        dog._look(0)
-        dog._look(seconds)
-
-    return dog, barked, later
-
-
-def test_each_thing_has_its_limit(watched):
-    dog, barked, later = watched
-    with dog.during("saving", "save"):
-        later(49)
-        assert not barked
-        later(2)
-        assert barked == ["saving"]
-    later(99)  # What nobody has named has a limit as well.
-    assert len(barked) == 1
-    later(2)
-    assert barked == ["saving", "starting or ending"]
-
-
-def test_reading_ends_before_waiting_for_others_does(watched):
-    dog, barked, later = watched
-
-    def batches():
-        for step in (1, 2, 3):
-            later(9)
-            yield step, jax.numpy.zeros(3)
-
-    limits = []
-    for step, _ in dog.watch_calls(batches()):
-        limits.append(dog._expected.limit)
-        if step == 2:
-            with dog.during("saving", "save"):
-                pass
-        assert dog._expected.doing == f"the call that ends with step {step}"
-    # The first compiles; the third may wait for others that save and draw.
-    assert limits == [pytest.approx(x) for x in (1.5 * 210, 1.5 * 110, 1.5 * 110 + 3 * 50)]
-    assert not barked
-
-
-def test_a_call_may_take_as_long_as_all_from_log_to_log(watched, monkeypatch):
-    dog, _, _ = watched
-    now = [1000.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    dog.note_sync()
-    dog._calls = 10
-    now[0] += 500
-    dog.note_sync()
-    assert dog._patience() == 3 * 500
-    dog._calls = 10
-    now[0] += 1
-    dog.note_sync()
-    assert dog._patience() == 10
-
-
-def test_others_wait_longer_for_what_the_first_does_alone(watched, monkeypatch):
-    dog, _, _ = watched
-    for first, limit in ((True, 50), (False, 150)):
-        monkeypatch.setattr(cluster, "is_first", lambda first=first: first)
-        with dog.during("saving", "save"):
-            assert dog._expected.limit == limit
-
-
-def test_a_log_that_hangs_does_not_keep_it_from_ending():
-    code = """
-import logging, threading
-from gan.runtime import watchdog
-from gan.config import Limits
-class Stuck(logging.Handler):
-    def emit(self, record):
-        threading.Event().wait()
-logging.getLogger("gan").addHandler(Stuck())
-watchdog.TICK, watchdog.SAID = 0.05, 0.5
-with watchdog.Watchdog(Limits(compile=0.2)):
-    threading.Event().wait()
-"""
-    ended = subprocess.run([sys.executable, "-c", code], timeout=60, check=False)
-    assert ended.returncode != 0
-
-
-def test_time_in_which_a_process_was_stopped_is_not_counted(watched, monkeypatch):
-    dog, barked, _ = watched
-    now = iter([0.0, 0.5, 1000.0, 1000.5, 1001.0])
-    monkeypatch.setattr(time, "monotonic", lambda: next(now))
-    waits = iter([False, False, False, False, True])
-    monkeypatch.setattr(dog._ended, "wait", lambda _: next(waits))
-    dog._watch()
-    assert dog._looked[1] == pytest.approx(3.0)
-    assert not barked

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import jax
+
 from gan.runtime import jax_private
 
 ROOT = Path(__file__).parents[2]
@@ -16,6 +18,11 @@ def test_jax_private__is_the_only_file_that_uses_jax_src():
 
 def test_get_distributed_state__is_none_in_a_process_of_its_own():
     assert jax_private.get_distributed_state() is None
+
+
+def test_has_started_devices__from_the_first_that_is_asked_for():
+    jax.devices()
+    assert jax_private.has_started_devices()
 
 
 def test_is_tpu_host__is_false_without_tpus():

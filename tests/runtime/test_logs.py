@@ -1,71 +1,127 @@
-"""A full disk takes pictures and lines of the log, but no rows, and never the training."""
+"""What a run logs: rows, lines and events, and what becomes of them where a disk is full."""
 
 import contextlib
 import logging
-import resource
 
 import pytest
+from helpers.full_disk import full_disk
 
 from gan.runtime import logs
-from gan.runtime.logs import EventWriter, MetricsWriter, log, log_to_file, read_rows
+from gan.runtime.logs import (
+    EventWriter,
+    MetricsWriter,
+    format_duration,
+    format_status,
+    log,
+    log_to_file,
+    log_to_terminal,
+    read_rows,
+)
 
 
-@contextlib.contextmanager
-def full_disk():
-    """No file may grow beyond a few bytes; nor may pytest's own, so only inside of a test."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-def test_rows_wait_in_memory_for_a_disk_that_is_full(tmp_path, monkeypatch, caplog):
+def test_metrics_writer__rows_wait_in_memory_for_a_disk_that_is_full(tmp_path, monkeypatch, logged):
     monkeypatch.setattr(logs, "tensorboard_is_installed", lambda: False)
     stack = contextlib.ExitStack()
     writer = stack.enter_context(MetricsWriter(tmp_path, 0))
     with full_disk():
         for step in range(1, 1001):
             writer.write_row(step, {"g_loss": step / 7})
-    assert "metrics.jsonl cannot be written (File too large)" in caplog.text
+    said = "metrics.jsonl cannot be written (File too large)"
+    assert said in logged.records[-1].getMessage()
     assert len(read_rows(tmp_path / "metrics.jsonl")) < 10
     writer.write_row(1001, {"g_loss": 0.0})
     assert [row["step"] for row in read_rows(tmp_path / "metrics.jsonl")] == [*range(1, 1002)]
+    count = len(logged.records)
     with full_disk():
         writer.write_row(1002, {"g_loss": 0.0})
-        stack.close()  # Fails as well, which it says.
+        stack.close()
+    assert [said in record.getMessage() for record in logged.records[count:]] == [True, True]
 
 
-def test_the_log_file_is_silent_where_the_disk_is_full(tmp_path, capfd, monkeypatch):
-    monkeypatch.setattr(log, "handlers", [])  # The terminal is a file here, and full as well.
-    with log_to_file(tmp_path / "log.txt"), full_disk():
-        log.error("x" * 1000)
+def test_metrics_writer__drops_rows_that_will_be_written_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(logs, "tensorboard_is_installed", lambda: False)
+    with MetricsWriter(tmp_path, 0) as writer:
+        for step in (1, 2, 3):
+            writer.write_row(step, {"seconds": 10.0 * step})
+    with MetricsWriter(tmp_path, 2) as writer:
+        assert writer.seconds == 20.0
+    assert [row["step"] for row in read_rows(tmp_path / "metrics.jsonl")] == [1, 2]
+
+
+def test_read_rows__skips_what_a_kill_cut_short(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    assert read_rows(path) == []
+    path.write_text('{"step": 1}\n{"other": 2}\n[3]\n{"step": 4, "x')
+    assert read_rows(path) == [{"step": 1}]
+
+
+def test_log_to_file__is_silent_where_the_disk_is_full(tmp_path, capfd):
+    handlers, log.handlers = log.handlers, []  # The terminal is a file here, and full as well.
+    try:
+        with log_to_file(tmp_path / "log.txt"), full_disk():
+            log.error("x" * 1000)
+    finally:
+        log.handlers = handlers
     assert "Traceback" not in capfd.readouterr().err
 
 
+def test_log_to_terminal__prints_lines_as_they_are(capsys):
+    handlers, propagate = log.handlers, log.propagate
+    try:
+        log_to_terminal()
+        log.info("%d lines", 3)
+        log.warning("a warning")
+    finally:
+        log.handlers, log.propagate = handlers, propagate
+    assert capsys.readouterr().out == "3 lines\na warning\n"
+
+
+class BrokenWriter:
+    """A writer of events whose calls fail."""
+
+    def __init__(self, text: str):
+        self.calls, self._text = [], text
+
+    def write_scalars(self, *arguments: object) -> None:
+        self.calls.append(arguments)
+        raise RuntimeError(f"tensorflow: {self._text}")
+
+
 @pytest.mark.parametrize("text", ["events; No space left on device", "Disk quota exceeded"])
-def test_events_end_where_the_disk_is_full(tmp_path, monkeypatch, caplog, text):
-    calls = []
-
-    class Writer:
-        def write_scalars(self, *arguments: object) -> None:
-            calls.append(arguments)
-            raise RuntimeError(f"tensorflow: {text}")
-
-    monkeypatch.setattr(logs, "open_summary_writer", lambda workdir: Writer())
-    board = EventWriter(tmp_path)
+def test_event_writer__ends_where_the_disk_is_full(tmp_path, logged, text):
+    broken = BrokenWriter(text)
+    events = EventWriter(tmp_path, lambda folder: broken)
     for step in range(5):
-        board.write("write_scalars", step, {})
-    board.close()
-    assert len(calls) == 1
-    (record,) = [x for x in caplog.records if x.levelno == logging.ERROR]
-    assert "TensorBoard's events end here" in record.message
+        events.write("write_scalars", step, {})
+    events.close()
+    assert len(broken.calls) == 1
+    (record,) = [record for record in logged.records if record.levelno == logging.ERROR]
+    assert "TensorBoard's events end here" in record.getMessage()
 
 
-def test_other_errors_of_events_are_raised(tmp_path, monkeypatch):
-    monkeypatch.setattr(logs, "open_summary_writer", lambda workdir: None)
-    board = EventWriter(tmp_path)
-    board.write("write_scalars", 1, {})
-    with pytest.raises(AttributeError):
-        board.close()
+def test_event_writer__raises_other_errors(tmp_path):
+    events = EventWriter(tmp_path, lambda folder: BrokenWriter("a bug"))
+    events.write("write_scalars", 1, {})
+    with pytest.raises(RuntimeError, match="a bug"):
+        events.close()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0s"), (42.9, "42s"), (185, "3m05s"), (7800, "2h10m"), (100_800, "1d04h")],
+)
+def test_format_duration__two_units_at_most(seconds, text):
+    assert format_duration(seconds) == text
+
+
+def test_format_status__shows_what_the_caller_names():
+    row = {"images": 1280.0, "images_per_second": 1234.5, "g_loss": 0.5, "right": 0.75}
+    shown = ("G {g_loss:.3f}", "D right {right:.0%}")
+    line, memory = format_status(10, 40, row, 61.0, shown).rsplit(" | ", 1)
+    assert line == (
+        "step 10/40 (25%) | 1.3 k images | 1,234 img/s | 1m01s left | G 0.500 | D right 75%"
+    )
+    assert memory.startswith("mem ")
+    assert memory.endswith("GiB")
+    shared = format_status(10, 40, row | {"share_of_peak": 0.123}, 61.0)
+    assert "1,234 img/s (12.3% of bf16 peak) | 1m01s left | mem " in shared

@@ -1,32 +1,30 @@
-"""The two compilations: what they refuse, and which rows a process feeds."""
+"""The two ways to compile: what they refuse, and which rows a process feeds."""
 
 import jax
 import numpy as np
 import pytest
 
-from gan.errors import ConfigError
 from gan.runtime.parallel import Parallel, prefetch
 
 
-def test_pmap_refuses_several_processes_and_says_why(monkeypatch):
-    monkeypatch.setattr(jax, "process_count", lambda: 2)
-    with pytest.raises(ConfigError, match="belong to one process.*Use config.parallel='jit'"):
-        Parallel.create("pmap")
+def test_create__refuses_pmap_with_several_processes_and_says_why(two_processes):
+    for found in two_processes:
+        assert "belong to one process" in found["pmap"]
+        assert "Use config.parallel='jit'" in found["pmap"]
+
+
+def test_local_rows__all_processes_feed_all_rows_once(two_processes):
+    assert [found["rows"] for found in two_processes] == [[0, 6], [6, 12]]
+    assert Parallel.create("jit").local_rows(12) == slice(0, 12)
+
+
+def test_axis_name__is_there_under_pmap_alone():
     assert Parallel.create("jit").axis_name is None
-
-
-def test_processes_feed_all_rows_once(monkeypatch):
-    parallel = Parallel.create("jit")
-    monkeypatch.setattr(jax, "process_count", lambda: 4)
-    rows = []
-    for process in range(4):
-        monkeypatch.setattr(jax, "process_index", lambda process=process: process)
-        rows += list(range(12))[parallel.local_rows(12)]
-    assert rows == list(range(12))
+    assert Parallel.create("pmap").axis_name == "data"
 
 
 @pytest.mark.parametrize("mode", ["jit", "pmap"])
-def test_a_batch_is_split_over_the_devices_in_order(mode):
+def test_put_batch__splits_it_over_the_devices_in_order(mode):
     parallel = Parallel.create(mode)
     batch = np.arange(8 * 3).reshape(8, 3)
     put = parallel.put_batch(batch)
@@ -34,7 +32,7 @@ def test_a_batch_is_split_over_the_devices_in_order(mode):
     np.testing.assert_array_equal(np.asarray(put).reshape(8, 3), batch)
 
 
-def test_prefetch_keeps_order_and_loses_nothing():
+def test_prefetch__keeps_the_order_and_loses_nothing():
     sent = []
     items = prefetch(iter(range(5)), lambda x: sent.append(x) or x, size=2)
     assert next(items) == 0

@@ -1,10 +1,9 @@
 """Pictures: colours come back, images lie where they should, files are whole."""
 
-import os
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.full_disk import full_disk
 from PIL import Image
 
 from gan.model.step import to_float
@@ -14,19 +13,19 @@ RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 255, (5, 12, 10, 3), dtype=np.uint8)  # No pure white: that is padding.
 
 
-def test_all_256_values_come_back():
+def test_to_uint8__all_256_values_come_back():
     images = np.arange(256, dtype=np.uint8).repeat(3).reshape(1, 16, 16, 3)
     np.testing.assert_array_equal(to_uint8(to_float(jnp.asarray(images))), images)
 
 
-def test_what_is_not_a_colour_becomes_the_nearest_one():
+def test_to_uint8__what_is_no_colour_becomes_the_nearest_one():
     values = np.array([-7.0, -1.0, -0.999, 0.0, 0.999, 1.0, 7.0], np.float32)
     images = values.repeat(3).reshape(7, 1, 1, 3)
     assert to_uint8(images)[:, 0, 0, 0].tolist() == [0, 0, 0, 128, 255, 255, 255]
 
 
 @pytest.mark.parametrize("columns", [1, 2, 3, 5, 7])
-def test_images_lie_row_by_row_and_the_rest_is_white(columns):
+def test_make_grid__images_lie_row_by_row_and_the_rest_is_white(columns):
     sheet = make_grid(IMAGES, columns)
     rows = -(-5 // columns)
     assert sheet.shape == (12 * rows, 10 * columns, 3)
@@ -37,7 +36,7 @@ def test_images_lie_row_by_row_and_the_rest_is_white(columns):
         np.testing.assert_array_equal(cell, expected)
 
 
-def test_labels_widen_the_sheet_on_its_left_only():
+def test_make_grid__labels_widen_it_on_its_left_only():
     plain = make_grid(IMAGES, 2)
     for labels in (["a", "b", "c"], ["Smiling", "Wearing_Necklace", "Male"]):
         labelled = make_grid(IMAGES, 2, labels)
@@ -46,7 +45,7 @@ def test_labels_widen_the_sheet_on_its_left_only():
         np.testing.assert_array_equal(labelled[:, -plain.shape[1] :], plain)
 
 
-def test_a_label_stands_beside_its_row_and_whole():
+def test_make_grid__a_label_stands_beside_its_row_and_whole():
     def ink(labels):
         return make_grid(IMAGES, 2, labels)[:, : -2 * IMAGES.shape[2]].min(axis=-1) < 255
 
@@ -57,7 +56,7 @@ def test_a_label_stands_beside_its_row_and_whole():
     assert not ink(["", "", ""]).any()
 
 
-def test_resize_keeps_flat_colours_and_what_already_fits():
+def test_resize_picture__keeps_flat_colours_and_what_already_fits():
     flat = np.full((20, 20, 3), (10, 120, 250), np.uint8)
     for size in (7, 20, 33):
         np.testing.assert_array_equal(
@@ -66,7 +65,7 @@ def test_resize_keeps_flat_colours_and_what_already_fits():
     np.testing.assert_array_equal(resize_picture(IMAGES[0, :10], 10), IMAGES[0, :10])
 
 
-def test_png_comes_back_and_nothing_else_stays(tmp_path):
+def test_write_png__comes_back_and_nothing_else_stays(tmp_path):
     path = tmp_path / "new" / "folder" / "faces.png"
     for image in IMAGES[:2]:  # The second over the first.
         write_png(path, image)
@@ -76,16 +75,11 @@ def test_png_comes_back_and_nothing_else_stays(tmp_path):
         assert [*path.parent.iterdir()] == [path]
 
 
-def test_an_interrupted_write_leaves_the_old_picture(tmp_path, monkeypatch):
+def test_write_png__leaves_the_old_picture_where_the_disk_is_full(tmp_path):
     path = tmp_path / "faces.png"
     write_png(path, IMAGES[0])
     before = path.read_bytes()
-
-    def full_disk(file):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full_disk)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="too large"), full_disk():
         write_png(path, IMAGES[1])
     assert path.read_bytes() == before
     assert [*tmp_path.glob("*.png")] == [path]

@@ -8,6 +8,7 @@ import resource
 import shutil
 
 import pytest
+from helpers.memory_bucket import memory_bucket
 from helpers.states import ORBAX_FAILS, like, make_state, same
 
 from gan.errors import NotSaved
@@ -189,3 +190,11 @@ def test_save__an_error_of_our_own_is_not_taken_for_a_full_disk(checkpoints, mon
         checkpoints.save(make_state(3, WIDTH), 3)
     with pytest.raises(TypeError, match="ours"):
         checkpoints.wait()
+
+
+def test_save__a_bucket_that_fails_is_a_checkpoint_that_is_not_saved():
+    with memory_bucket() as (files, folder), Checkpoints(folder) as checkpoints:
+        files.error = RuntimeError("503 try again")
+        checkpoints.save(make_state(1), 1)
+        with pytest.raises(NotSaved, match="503 try again"):
+            checkpoints.wait(patience=0.0)
