@@ -50,12 +50,12 @@ def runs(text: str, length: int = 5) -> set[str]:
     return {"\n".join(lines[i : i + length]) for i in range(len(lines) - length + 1)}
 
 
-def test_sections_in_order(notebook):
+def test_notebook__has_its_sections_in_order(notebook):
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     assert re.findall(r"^## (\d.*)$", text, re.M) == SECTIONS
 
 
-def test_cells_are_short_and_copy_nothing(notebook):
+def test_cells__are_short_and_copy_nothing(notebook):
     package = set().union(*(runs(file.read_text()) for file in (ROOT / "gan").rglob("*.py")))
     for cell in code(notebook):
         assert len(cell.source.splitlines()) <= 25, cell.id
@@ -63,7 +63,7 @@ def test_cells_are_short_and_copy_nothing(notebook):
         assert not runs(cell.source) & package, cell.id
 
 
-def test_is_committed_as_it_ran(notebook):
+def test_notebook__is_committed_as_it_ran(notebook):
     counts = [cell.execution_count for cell in code(notebook)]
     assert counts == list(range(1, len(counts) + 1))
     assert not [
@@ -73,7 +73,7 @@ def test_is_committed_as_it_ran(notebook):
     assert PATH.stat().st_size < 1.5e6
 
 
-def test_names_no_machine(notebook):
+def test_notebook__names_no_machine(notebook):
     book = copy.deepcopy(notebook)
     for output in outputs(book):
         output.get("data", {}).pop("image/png", None)  # Any letters may come up in it.
@@ -86,7 +86,7 @@ def test_names_no_machine(notebook):
 
 
 @pytest.mark.slow
-def test_runs_from_start_to_end(notebook, tmp_path, monkeypatch):
+def test_notebook__runs_from_start_to_end(notebook, tmp_path, monkeypatch):
     short = {"NOTEBOOK_STEPS": "4", "NOTEBOOK_FACES": "512", "NOTEBOOK_CACHE": str(tmp_path)}
     for name, value in {**short, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}.items():
         monkeypatch.setenv(name, value)

@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = [README, *DOCS, *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md"))]
+LINKED = [*PAGES, ROOT / "launch" / "README.md", ROOT / "benchmarks" / "README.md"]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 
 
@@ -34,6 +35,13 @@ def links(page: Path) -> Iterator[str]:
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         if not target.startswith("http"):
             yield target
+
+
+def paths(page: Path) -> set[str]:
+    """The files and folders of the repository that the page names."""
+    rooms = "gan|docs|tests|launch|configs|benchmarks|notebooks|[.]ci"
+    named = re.findall(rf"(?<![\w/.(=])((?:{rooms})/[\w./-]*)", page.read_text())
+    return {path.rstrip(".") for path in named}
 
 
 def anchors(page: Path) -> set[str]:
