@@ -1,4 +1,4 @@
-"""How fast data gets from files to the step: preparing, both feeds alone, and both under a step.
+"""Measures how fast data gets from files to the step: preparing, feeds alone, feeds in training.
 
     python -m benchmarks.feed --json=feed.json
 
@@ -11,7 +11,6 @@ import argparse
 import functools
 import io
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -23,14 +22,13 @@ import numpy as np
 from jax import lax
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # For `python benchmarks/feed.py`.
 from benchmarks import turns
 from gan.config import Augment, Config, Data
 from gan.data import build_store as building
 from gan.data.batch import Batch
 from gan.data.decode import VERSION, Recipe, decode_pictures
 from gan.data.faces import dataset
-from gan.data.feed import STEPS_PER_CALL, ResidentFeed, StreamFeed
+from gan.data.feed import STEPS_PER_CALL, ResidentFeed, StreamFeed, reduce_metrics
 from gan.data.prepare import choose_crop
 from gan.data.registry import find_source
 from gan.data.source import Source, Split
@@ -39,13 +37,13 @@ from gan.model.networks import dcgan
 from gan.model.step import build, init_state, train_step
 from gan.runtime.parallel import Parallel
 
-FRAME = (218, 178)
-QUALITY = 90  # Of the JPEG files: about 7 kB each; CelebA's have 7.
-RENDERED = 256  # Different faces; more files are copies.
+FRAME = (218, 178)  # Height and width of CelebA's pictures.
+QUALITY = 90  # Quality of the JPEG files, which makes them as large as CelebA's: about 7 kB.
+RENDERED = 256  # Number of different faces; more files are copies.
 
 
-def rendered(num: int) -> Source:
-    """A data set of `num` JPEG files in CelebA's frame, in memory."""
+def render_source(num: int) -> Source:
+    """Renders a data set of `num` JPEG files in CelebA's frame, in memory."""
     drawn = np.asarray(dataset.draw_faces(0, np.arange(RENDERED), FRAME[1]).image)
     top = (FRAME[0] - FRAME[1]) // 2
     files = []
@@ -72,9 +70,11 @@ def rendered(num: int) -> Source:
     )
 
 
-def preparing(source: Source, config: Data, folder: Path, rounds: int) -> dict[str, list[float]]:
-    """Images/s of decoding, cropping and resizing on one core; and of reading, doing that on all
-    cores, and writing the store, which stays in `folder`.
+def rate_preparing(
+    source: Source, config: Data, folder: Path, rounds: int
+) -> dict[str, list[float]]:
+    """Measures images/s of decoding, cropping and resizing on one core, and of the whole: reading,
+    the same on all cores, and writing the store, which stays in `folder`.
     """
     split = source.splits["train"]()
     num = len(split.attributes)
@@ -103,11 +103,13 @@ def preparing(source: Source, config: Data, folder: Path, rounds: int) -> dict[s
         write_store(folder, meta, building.decode_rows(split, recipe, InputReport(), "error"))
 
     whole()  # Starts the processes.
-    return turns.in_turns({"one core": one_core, "the whole": whole}, num, rounds)
+    return turns.rate_in_turns({"one core": one_core, "the whole": whole}, num, rounds)
 
 
-def alone(store: Store, parallel: Parallel, batch: int, steps: int, rounds: int) -> dict:
-    """Images/s of each feed when nothing else is done with its batches."""
+def rate_feeds_alone(
+    store: Store, parallel: Parallel, batch: int, steps: int, rounds: int
+) -> dict[str, list[float]]:
+    """Measures images/s of each feed when almost nothing is done with its batches."""
 
     def look(state: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
         return state + 1, batch.image[:, ::8, ::8].sum() + batch.attributes.sum()
@@ -132,37 +134,37 @@ def alone(store: Store, parallel: Parallel, batch: int, steps: int, rounds: int)
         "resident": ResidentFeed(store, parallel, seed=0, batch=batch, per_call=1),
     }
     contestants = {name: contestant(feed) for name, feed in feeds.items()}
-    return turns.in_turns(contestants, batch * steps, rounds)
+    return turns.rate_in_turns(contestants, batch * steps, rounds)
 
 
-class Synthetic:
-    """One batch that lies on the devices, again and again: the step with no feed at all."""
+class ConstantFeed:
+    """A feed that brings one batch that lies on the devices already, again and again."""
 
     def __init__(self, parallel: Parallel, batch: Batch, per_call: int):
         self._parallel, self._per_call = parallel, per_call
         self._batch = parallel.put_batch(batch)
 
     def calls(self, start: int, stop: int, every: Sequence[int]) -> Iterator[tuple[int, Batch]]:
-        """The batch."""
+        """Yields the batch, and the number of steps after each call."""
         for step in range(start, stop, self._per_call):
             yield step + self._per_call, self._batch
 
     def compile(self, step: Callable) -> Callable:
-        """As the feeds do."""
+        """Compiles a step as the feeds do: several of them in one call, where that is fast."""
 
         def call(state: Any, batch: Batch) -> tuple[Any, Any]:
             if self._per_call == 1:
                 return step(state, batch)
             scanned = lax.scan(lambda s, _: step(s, batch), state, length=self._per_call)
-            return scanned[0], scanned[1].reduce()
+            return scanned[0], reduce_metrics(scanned[1])
 
         return self._parallel.compile(call)
 
 
-def under_a_step(
+def rate_training(
     store: Store, parallel: Parallel, config: Config, calls: int, rounds: int
 ) -> dict[str, list[float]]:
-    """Images/s of training with each feed, and of the step alone on one batch."""
+    """Measures images/s of training with each feed, and of the step alone on one batch."""
     batch = config.data.batch_size
     per_call = 1 if jax.default_backend() == "cpu" else STEPS_PER_CALL
     model, rules = build(config, store.attributes.mean(axis=0), parallel.axis_name)
@@ -170,7 +172,7 @@ def under_a_step(
     synthetic = Batch(np.asarray(store.images[rows]), np.asarray(store.attributes[rows]))
     options = dict(seed=0, batch=batch)
     feeds = {
-        "step alone": Synthetic(parallel, synthetic, per_call),
+        "step alone": ConstantFeed(parallel, synthetic, per_call),
         "resident": ResidentFeed(store, parallel, **options, per_call=per_call),
         "stream": StreamFeed(store, parallel, **options),
     }
@@ -198,22 +200,22 @@ def under_a_step(
 
     steps = calls * per_call
     runs = {name: contestant(feed, steps) for name, feed in feeds.items()}
-    return turns.in_turns(runs, steps * batch, rounds)
+    return turns.rate_in_turns(runs, steps * batch, rounds)
 
 
 def main() -> None:
     """Prints three tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--path", help="CelebA or any labelled pictures. Default: rendered faces.")
-    parser.add_argument("--source", default="auto", help="Of what lies at the path.")
-    parser.add_argument("--images", type=int, default=4096, help="Rendered faces.")
-    parser.add_argument("--size", type=int, default=64, help="Pixels.")
+    parser.add_argument("--path", help="CelebA or any labelled pictures; default: rendered faces")
+    parser.add_argument("--source", default="auto", help="kind of data set at the path")
+    parser.add_argument("--images", type=int, default=4096, help="number of rendered faces")
+    parser.add_argument("--size", type=int, default=64, help="pixels")
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--width", type=int, default=64, help="Channels of the networks.")
+    parser.add_argument("--width", type=int, default=64, help="channels of the networks")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--calls", type=int, default=2, help="Of the step, in a round.")
-    parser.add_argument("--json", type=Path, help="Where to write all of it.")
+    parser.add_argument("--calls", type=int, default=2, help="calls of the step in a round")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there, too")
     options = parser.parse_args()
     data = Data(
         source=options.source,
@@ -227,24 +229,24 @@ def main() -> None:
         dtype=options.dtype,
         network=dcgan.Settings(g_width=options.width, d_width=options.width),
     )
-    source = find_source(data) if options.path else rendered(options.images)
+    source = find_source(data) if options.path else render_source(options.images)
     print(source.found)
     cores = joblib.cpu_count()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "train"
-        prepared = preparing(source, data, path, options.rounds)
+        prepared = rate_preparing(source, data, path, options.rounds)
         title = f"Preparing at {options.size} px, {cores} cores"
-        print(turns.table(title, prepared, "one core"), flush=True)
+        print(turns.format_rates(title, prepared, "one core"), flush=True)
         store = open_store(path)
         parallel = Parallel.create("jit")
-        by_itself = alone(store, parallel, options.batch, 200, options.rounds)
+        by_itself = rate_feeds_alone(store, parallel, options.batch, 200, options.rounds)
         title = f"Feeds alone, batch {options.batch}, {len(store.images):,} pictures"
-        print(turns.table(title, by_itself, "stream"), flush=True)
-        training = under_a_step(store, parallel, config, options.calls, options.rounds)
+        print(turns.format_rates(title, by_itself, "stream"), flush=True)
+        training = rate_training(store, parallel, config, options.calls, options.rounds)
     title = f"Training with DCGAN-{options.size}, width {options.width}, {options.dtype}"
-    print(turns.table(title, training, "step alone"))
+    print(turns.format_rates(title, training, "step alone"))
     results = dict(preparing=prepared, alone=by_itself, training=training)
-    turns.write(options, **results, source=source.found)
+    turns.write_results(options, **results, source=source.found)
 
 
 if __name__ == "__main__":

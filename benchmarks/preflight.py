@@ -1,4 +1,4 @@
-"""How all configurations would run on hardware that is not here, and on how much of it.
+"""Compiles all configurations for hardware that is not here, and one of them for ever more of it.
 
     python -m benchmarks.preflight --json=preflight.json
 
@@ -6,113 +6,116 @@ Needs `pip install -e '.[tpu,cuda]'`, and none of the hardware. All programs are
 compiler of the hardware; times are estimates from data sheets (`gan/preflight/roofline.py`).
 """
 
+# ruff: noqa: E402
 import argparse
 import dataclasses
 import json
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
-# Before JAX is imported, as `gan.main` does.
-os.environ |= {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1"}
-os.environ |= {"ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}  # It only compiles: no device to share.
-os.environ |= {"TPU_WORKER_HOSTNAMES": "localhost", "TPU_ACCELERATOR_TYPE": "v5litepod-8"}
-sys.path.insert(0, str(Path(__file__).parents[1]))  # For `python benchmarks/preflight.py`.
+from gan.runtime.jax_setup import prepare_to_compile_only
+
+prepare_to_compile_only()  # Before JAX is imported.
+from benchmarks import turns
 from gan.experiments import our_configs
 from gan.preflight.job import compile_step, preflight
 from gan.preflight.roofline import CompiledStep, estimate_step
 from gan.preflight.topology import Topology, ask_compiler_for_devices, parse_topology
 
 TOPOLOGIES = "v5e:2x4,v5e:16x16,v5p:8x8x8,h200:8"
-GROWING = {
+SIZES = {
     "v5e": ("1x1", "2x2", "2x4", "4x4", "8x8", "16x16"),
     "v5p": ("1x1x1", "2x2x1", "2x2x2", "4x4x4", "8x8x8", "16x16x16"),
     "h200": ("1", "8", "64", "512", "4096"),
 }
-BASE = 8  # Devices of the program that is put on paper for more.
+BASE = 8  # Number of devices of the program whose messages are put on the links of more.
+LATENCY = 10e-6  # Seconds added to each message in the last column but one.
 HEAD = (
     *("devices", "batch", "GB/s out of a device", "messages, ms", "ms a step", "exposed messages"),
     *("efficiency", "with 10 us a message", "images/s"),
 )
 
 
-def weak_scaling(name: str, chip: str, each: int, compiled: bool) -> list[dict[str, Any]]:
-    """A row for each size of slice, at `each` images a device; all of them `compiled` or two."""
+def scale_weakly(name: str, chip: str, each: int, compiled: bool) -> list[dict[str, Any]]:
+    """Returns a row for each number of chips, with `each` images a device.
+
+    Programs are compiled for 1 device and for `BASE`, or for each number if `compiled`.
+    """
 
     def compile_for(topology: Topology) -> CompiledStep:
         config = dict(our_configs())[name]
         config.data.batch_size = each * topology.num_devices
         return compile_step(config, topology, ask_compiler_for_devices(topology))
 
-    sizes = [parse_topology(f"{chip}:{size}") for size in GROWING[chip]]
-    alone, base = (
-        compile_for(next(size for size in sizes if size.num_devices == num)) for num in (1, BASE)
-    )
-    programs = {1: alone, BASE: base}
-    for size in sizes:
-        if size.num_devices not in programs:
-            programs[size.num_devices] = compile_for(size) if compiled else on_paper(base, size)
-    return [row(programs[size.num_devices], alone) for size in sizes]
+    topologies = {t.num_devices: t for t in (parse_topology(f"{chip}:{s}") for s in SIZES[chip])}
+    steps = {num: compile_for(topologies[num]) for num in (1, BASE)}
+    for num, topology in topologies.items():
+        if num not in steps:
+            steps[num] = compile_for(topology) if compiled else extrapolate(steps[BASE], topology)
+    return [describe_step(steps[num], steps[1]) for num in topologies]
 
 
-def on_paper(base: CompiledStep, topology: Topology) -> CompiledStep:
-    """`base` on other devices: where all do the same to their own images, only the rings grow."""
+def extrapolate(base: CompiledStep, topology: Topology) -> CompiledStep:
+    """Puts the messages of `base` on the links of more devices.
+
+    Each device does the same to its own images, whatever their number, and only the rings grow.
+    Raises ValueError if a message is not a sum over all devices.
+    """
     others = {c for c in base.collectives if (c.kind, c.devices) != ("all-reduce", BASE)}
     if others:
-        raise ValueError(
-            f"Not all messages are sums over all devices, so this says nothing: {others}"
-        )
+        raise ValueError(f"These messages are no sums over all devices: {others}.")
     messages = tuple(c._replace(devices=topology.num_devices) for c in base.collectives)
     images = base.images // BASE * topology.num_devices
     return dataclasses.replace(base, topology=topology, images=images, collectives=messages)
 
 
-def row(program: CompiledStep, alone: CompiledStep) -> dict[str, Any]:
-    """The numbers of a program beside those of a single device."""
-    guess, number = estimate_step(program), len(program.collectives)
+def describe_step(step: CompiledStep, alone: CompiledStep) -> dict[str, Any]:
+    """Returns the numbers of a step, beside those of a single device."""
+    guess, number = estimate_step(step), len(step.collectives)
     best = estimate_step(alone).step
     return {
-        "devices": program.topology.name,
-        "batch": program.images,
-        "rate": program.topology.send_rate,
+        "devices": step.topology.name,
+        "batch": step.images,
+        "rate": step.topology.send_rate,
         "communication": guess.communication,
         "seconds": guess.step,
         "exposed": guess.exposed / guess.step,
         "efficiency": best / guess.step,
-        "efficiency_late": best / (guess.step + number * 10e-6),
+        "efficiency_late": best / (guess.step + number * LATENCY),
         "images_per_second": guess.images_per_second,
     }
 
 
-def markdown(rows: list[dict[str, Any]]) -> str:
-    """A table."""
-    lines = [f"| {' | '.join(HEAD)} |", "|" + "---|" * len(HEAD)]
-    for x in rows:
-        cells = [x["devices"], f"{x['batch']:,}", f"{x['rate'] / 1e9:.0f}"]
-        cells += [f"{1e3 * x['communication']:.3f}", f"{1e3 * x['seconds']:.3f}"]
-        cells += [f"{x[name]:.0%}" for name in ("exposed", "efficiency", "efficiency_late")]
-        cells.append(f"{x['images_per_second']:,.0f}")
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+def report(rows: list[dict[str, Any]]) -> str:
+    """Returns a table in Markdown with a row for each number of chips."""
+    cells = [
+        [
+            *(x["devices"], f"{x['batch']:,}", f"{x['rate'] / 1e9:.0f}"),
+            *(f"{1e3 * x['communication']:.3f}", f"{1e3 * x['seconds']:.3f}"),
+            *(f"{x[name]:.0%}" for name in ("exposed", "efficiency", "efficiency_late")),
+            f"{x['images_per_second']:,.0f}",
+        ]
+        for x in rows
+    ]
+    return turns.format_markdown(HEAD, cells)
 
 
 def main() -> None:
-    """Prints the table of all configurations, and one of growing slices for each kind of chip."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--topologies", default=TOPOLOGIES)
-    parser.add_argument("--config", default="celeba64", help="whose scaling is looked at")
-    parser.add_argument("--each", type=int, default=16, help="images a device, there")
-    parser.add_argument("--chips", default=",".join(GROWING), help="there")
-    parser.add_argument("--compiled", action="store_true", help="each size, there")
-    parser.add_argument("--json", type=Path)
+    """Prints the table of all configurations, and one of growing numbers for each kind of chip."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--topologies", default=TOPOLOGIES, help="for all configurations")
+    parser.add_argument("--config", default="celeba64", help="whose scaling is estimated")
+    parser.add_argument("--each", type=int, default=16, help="images a device, there (16)")
+    parser.add_argument("--chips", default=",".join(SIZES), help="kinds of chips, there")
+    parser.add_argument("--compiled", action="store_true", help="compile each number, there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there, too")
     options = parser.parse_args()
     if options.topologies:
         preflight(None, "", options.topologies)
     scaling = {}
-    for chip in options.chips.split(","):
-        scaling[chip] = weak_scaling(options.config, chip, options.each, options.compiled)
-        print(f"\n{markdown(scaling[chip])}\n", flush=True)
+    for chip in filter(None, options.chips.split(",")):
+        scaling[chip] = scale_weakly(options.config, chip, options.each, options.compiled)
+        print(f"\n{report(scaling[chip])}\n", flush=True)
     if options.json:
         options.json.write_text(json.dumps(scaling, indent=2))
 

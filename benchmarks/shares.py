@@ -1,15 +1,16 @@
-"""Training, watched from inside its process: what each moment of its main thread went into.
+"""Trains as `gan.training` does, and tells what each moment of the main thread went into.
 
-Only what the loop waits for is counted. What goes on behind it (writing a checkpoint, TensorBoard's
-events, gathering batches) takes cores from the steps, and so shows as time of theirs.
+The hooks of the training are timed, and so is what its watchdog watches: the wait for each batch
+and each block that is not a step. Work behind the steps (writing a checkpoint, TensorBoard's
+events, gathering batches) takes cores from them, and shows as time of theirs.
 """
 
-import functools
+import contextlib
 import json
-import threading
+import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,44 +19,37 @@ SHARES = (
     *("pictures", "checkpoints", "logging", "end"),
 )
 START, DATA, COMPILE, STEPS, PICTURES, CHECKPOINTS, LOGGING, END = SHARES
+HOOKS = (LOGGING, PICTURES, CHECKPOINTS)  # Shares of the training's hooks, in their order.
+BLOCKS = {  # What the watchdog calls them. The hooks' own blocks are timed as hooks.
+    "restoring the newest checkpoint": COMPILE,  # In a new folder: making the first weights.
+    "bringing the data to the devices": DATA,
+    "saving the last checkpoint and closing the logs": CHECKPOINTS,
+}
 
 
 class Shares:
-    """Each moment of the main thread's, given to the innermost share that it is in."""
+    """Gives each moment to the innermost share that it is in, and to a phase of the training."""
 
     def __init__(self, begin: float):
-        """The process began at `begin`, of `time.time`."""
+        """Starts at `begin`, by `time.time`, when the process was started."""
         self.seconds: dict[tuple[str, str], float] = defaultdict(float)  # By phase and share.
         self._phase, self._stack, self._last = START, [], begin
 
-    def phase(self, name: str) -> None:
-        """What time is given to from here on, outside of all that is watched."""
+    def begin_phase(self, name: str) -> None:
+        """From now on, time outside of all blocks is given to this phase's own share."""
         self._lap()
         self._phase = name
 
-    def watch(self, owner: Any, share: str, *names: str) -> None:
-        """Gives the time of these functions, of a module or a class, to a share."""
-        for name in names:
-            setattr(owner, name, self.watched(getattr(owner, name), share))
-
-    def watched(
-        self, function: Callable, share: str, finish: Callable = lambda result: result
-    ) -> Callable:
-        """The same function, whose time is taken until its result is finished."""
-
-        @functools.wraps(function)
-        def call(*arguments: Any, **options: Any) -> Any:
-            if threading.current_thread() is not threading.main_thread():
-                return function(*arguments, **options)  # Nothing waits for it.
+    @contextlib.contextmanager
+    def timed(self, share: str) -> Iterator[None]:
+        """Gives the time of a block to a share."""
+        self._lap()
+        self._stack.append(share)
+        try:
+            yield
+        finally:
             self._lap()
-            self._stack.append(share)
-            try:
-                return finish(function(*arguments, **options))
-            finally:
-                self._lap()
-                self._stack.pop()
-
-        return call
+            self._stack.pop()
 
     def _lap(self) -> None:
         now = time.time()
@@ -64,79 +58,84 @@ class Shares:
         self._last = now
 
     def write(self, path: Path) -> None:
-        """For the process that measures."""
+        """Writes (phase, share, seconds), and until when they were taken."""
         self._lap()
         rows = [[*keys, seconds] for keys, seconds in self.seconds.items()]
         path.write_text(json.dumps({"seconds": rows, "until": self._last}))
 
 
-def inside(path: str, begin: float) -> None:
-    """Runs the command in this process and writes its shares."""
-    from gan import main
-    from gan.runtime import jax_setup
+class TimedWatchdog:
+    """A training's watchdog that also gives what it watches to shares."""
 
-    shares = Shares(begin)
-    start = jax_setup.set_up_jax
+    def __init__(self, watchdog: Any, shares: Shares):
+        """Watches by `watchdog`, a `gan.runtime.watchdog.Watchdog`."""
+        self._watchdog, self._shares = watchdog, shares
+        self.note_sync = watchdog.note_sync
 
-    def start_and_watch(deterministic: bool) -> None:  # Before it nothing may import JAX.
-        start(deterministic)
-        watch(shares)
+    def watch_calls(self, calls: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+        """Yields `calls`; the wait for each is the data's, the first call is compiling."""
+        calls = iter(self._watchdog.watch_calls(calls))
+        self._shares.begin_phase(COMPILE)
+        while True:
+            with self._shares.timed(DATA):
+                item = next(calls, None)
+            if item is None:
+                return
+            yield item
 
-    jax_setup.set_up_jax = start_and_watch
-    main.main()
-    shares.write(Path(path))
+    @contextlib.contextmanager
+    def during(self, doing: str, setting: str) -> Iterator[None]:
+        """Watches a block, and gives its time to a share if it has one in `BLOCKS`."""
+        share = BLOCKS.get(doing)
+        given = self._shares.timed(share) if share else contextlib.nullcontext()
+        with self._watchdog.during(doing, setting), given:
+            yield
 
 
-def watch(shares: Shares) -> None:
-    """Takes the time of what training calls, by the names that it calls it by."""
+def train_timed(config: Any, folder: Any, shares: Shares) -> None:
+    """Trains a configuration in a new folder, as `gan.training.job.train` does."""
     import jax
 
-    from gan.runtime import logs
-    from gan.training import job
-    from gan.workdir.checkpoints import Checkpoints
+    from gan.runtime.parallel import Parallel
+    from gan.runtime.profile import Trace
+    from gan.training import hooks, job, loop
 
-    shares.watch(job, DATA, "prepare", "remember")
-    shares.watch(job, PICTURES, "write_png")
-    shares.watch(job.AttributeSheet, PICTURES, "__init__", "__call__")
-    shares.watch(logs.MetricsWriter, PICTURES, "write_picture")
-    shares.watch(Checkpoints, CHECKPOINTS, "__init__", "restore_newest", "save", "wait", "__exit__")
-    shares.watch(logs.MetricsWriter, LOGGING, "__init__", "write_row", "__exit__")
-    shares.watch(logs, LOGGING, "format_status")
-    wait = jax.block_until_ready  # Only where training itself waits at once.
-    job.finite = shares.watched(job.finite, CHECKPOINTS, wait)
-    compute = shares.watched(job.TrainMetrics.compute, LOGGING, wait)
-    # It would wait for the steps: they are waited for before, in their own time.
-    job.TrainMetrics.compute = lambda metrics: compute(wait(metrics))
-    compile_once, compiled = job.compile_for_one_call, job.Clock.compiled
-    open_feed, loop = shares.watched(job.open_feed, DATA), job.loop
+    def timed(hook: loop.Hook, share: str) -> loop.Hook:
+        def call(run: loop.TrainingRun, step: int, state: Any) -> None:
+            jax.block_until_ready(state)  # The steps under way take time of their own.
+            with shares.timed(share):
+                hook(run, step, state)
 
-    def watched_compile(*arguments: Any, **options: Any) -> Callable:
-        return shares.watched(compile_once(*arguments, **options), COMPILE, wait)
+        return call
 
-    def watched_feed(*arguments: Any, **options: Any) -> Any:
-        feed = open_feed(*arguments, **options)
-        calls = shares.watched(feed.calls, DATA)
+    parallel = Parallel.create(config.parallel)
+    with contextlib.ExitStack() as stack:
+        with shares.timed(DATA):
+            run = job.open_training(stack, config, folder, parallel, verify=False)
+        run.watchdog = TimedWatchdog(run.watchdog, shares)
+        state = loop.restore_or_init(run)
+        with shares.timed(PICTURES):
+            job.show_training_images(run)
+            _, *standard = hooks.standard_hooks(run, Trace(folder, 0))  # The first one traces.
+        watched = [
+            (interval, timed(hook, share))
+            for (interval, hook), share in zip(standard, HOOKS, strict=True)
+        ]
+        # It is called after each call of the step; the first one has compiled.
+        watched.insert(0, (0, lambda *_: shares.begin_phase(STEPS)))
+        loop.run_steps(run, state, watched, timed(hooks.save_checkpoint, CHECKPOINTS))
+        shares.begin_phase(END)
 
-        def watched_calls(*spans: Any) -> Iterator:
-            iterator = calls(*spans)
-            following = shares.watched(lambda: next(iterator, None), DATA)
-            first = following()
-            shares.phase(COMPILE)
-            yield first
-            yield from iter(following, None)
 
-        feed.calls = watched_calls
-        return feed
+def main(path: str, begin: float) -> None:
+    """Trains as the command line says, and writes the shares to `path`.
 
-    def watched_compiled(clock: job.Clock, step: int) -> None:
-        compiled(clock, step)
-        shares.phase(STEPS)
+    `begin` is when the process was started, by `time.time`.
+    """
+    from gan.command_line import parse
+    from gan.main import run_configured, show_our_lines
 
-    def watched_loop(*arguments: Any) -> Any:
-        try:
-            return loop(*arguments)
-        finally:
-            shares.phase(END)
-
-    job.compile_for_one_call, job.open_feed = watched_compile, watched_feed
-    job.Clock.compiled, job.loop = watched_compiled, watched_loop
+    shares = Shares(begin)
+    show_our_lines()
+    run_configured(lambda _, *what: train_timed(*what, shares), parse(sys.argv))
+    shares.write(Path(path))

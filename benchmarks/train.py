@@ -1,33 +1,31 @@
-"""How long a whole training takes, and where the time goes that is not the step's.
+"""Measures how long a whole training takes, and where the time goes that is not the step's.
 
     python -m benchmarks.train --config=configs/quickstart.py --steps=1000 --json=train.json
 
-Each run is `python -m gan.main --mode=train` in a process of its own and a new folder, from the
-start of the process to its end; the data are prepared before. The first run of a round compiles
-everything, the second finds it in the cache of compiled programs.
+Each run trains in a process of its own and a new folder, and is timed from the start of the process
+to its end; the data are prepared before. The first run of a round compiles everything, the second
+finds it in the cache of compiled programs.
 """
 
 import functools
 import json
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # For `python benchmarks/train.py`.
 from benchmarks import turns
 from benchmarks.shares import COMPILE, END, SHARES, START, STEPS
 
 
-def measure(arguments: list[str], folder: Path, cache: Path) -> dict[str, Any]:
-    """One run of training in the new `folder`, with this cache of compiled programs."""
+def measure_run(arguments: list[str], folder: Path, cache: Path) -> dict[str, Any]:
+    """Measures a training in the new `folder`, with this cache of compiled programs."""
     path = folder.with_suffix(".json")
     command = ["--mode=train", f"--workdir={folder}", *arguments]
     begin = time.time()
-    code = f"from benchmarks import shares; shares.inside({str(path)!r}, {begin})"
-    turns.in_a_process(code, *command, XDG_CACHE_HOME=str(cache))
+    code = f"from benchmarks import shares; shares.main({str(path)!r}, {begin})"
+    turns.run_python(code, *command, XDG_CACHE_HOME=str(cache))
     end = time.time()
     written = json.loads(path.read_text())
     seconds, running = dict.fromkeys(SHARES, 0.0), dict.fromkeys(SHARES, 0.0)
@@ -52,16 +50,16 @@ def measure(arguments: list[str], folder: Path, cache: Path) -> dict[str, Any]:
 
 
 def report(runs: dict[str, list[dict[str, Any]]]) -> str:
-    """Medians and ranges of all rounds."""
+    """Returns a table of medians and ranges over all rounds."""
 
     def row(name: str, *keys: str, scale: float = 1, digits: int = 1) -> list[str]:
         cells = [name]
         for rounds in runs.values():
             values = [functools.reduce(dict.__getitem__, keys, run) for run in rounds]
-            cells.append(turns.spread([scale * value for value in values], digits))
+            cells.append(turns.format_spread([scale * value for value in values], digits))
         return cells
 
-    return turns.columns(
+    return turns.format_columns(
         "Seconds, and images/s: median (range)",
         [
             ["", *(f"{name} cache" for name in runs)],
@@ -77,7 +75,7 @@ def report(runs: dict[str, list[dict[str, Any]]]) -> str:
 
 def main() -> None:
     """Prints a table."""
-    parser = turns.parser(
+    parser = turns.make_parser(
         __doc__,
         {
             "steps": (1000, "of each run"),
@@ -89,18 +87,18 @@ def main() -> None:
     options, more = parser.parse_known_args()
     options.more = more
     arguments = [f"--config={options.config}", f"--config.steps={options.steps}", *more]
-    turns.in_a_process("from gan import main; main.main()", "--mode=prepare", *arguments)
+    turns.run_python("from gan import main; main.main()", "--mode=prepare", *arguments)
     runs: dict[str, list[dict[str, Any]]] = {"cold": [], "warm": []}
     with tempfile.TemporaryDirectory() as folder:
         for number in range(options.rounds):
             for name, done in runs.items():
                 cache = Path(folder) / f"cache{number}"
-                done.append(measure(arguments, Path(folder) / f"{name}{number}", cache))
+                done.append(measure_run(arguments, Path(folder) / f"{name}{number}", cache))
     share = statistics.median(run["not_the_step_once_it_runs"] for run in runs["warm"])
     print(f"{options.steps:,} steps, {runs['warm'][0]['images']:,} images")
     print(report(runs))
     print(f"Everything that is not the step, once it runs: {share:.1%} of the time.")
-    turns.write(options, **runs)
+    turns.write_results(options, **runs)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the benchmarks share: timing in turns, tables, and the machine with its limits."""
+"""Tools of all benchmarks: timing in turns, tables, and what the machine can do at best."""
 
 import argparse
 import functools
@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -20,50 +20,55 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 PACKAGES = (
     *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "clu", "numpy", "scipy", "pillow"),
-    *("joblib", "tensorflow-cpu"),
+    *("joblib", "tensorflow-cpu", "torch"),
 )
-REPEATS = 5  # Of what the machine can do at best.
+REPEATS = 5  # Measurements of what the machine can do, of which the best counts.
 
 
-def in_turns(
-    contestants: dict[str, Callable[[], None]], images: int, rounds: int
-) -> dict[str, list[float]]:
-    """Images/s of each in each round; the order turns round from round to round."""
-    seconds = seconds_in_turns(contestants, rounds)
-    return {name: [images / s for s in values] for name, values in seconds.items()}
+def alternate(names: Sequence[str], rounds: int) -> Iterator[list[str]]:
+    """Yields the order of each round, which turns round from one to the next: ab, ba, ab, ..."""
+    for number in range(rounds):
+        yield list(names if number % 2 == 0 else reversed(names))
 
 
-def seconds_in_turns(
+def time_in_turns(
     contestants: dict[str, Callable[[], None]], rounds: int
 ) -> dict[str, list[float]]:
-    """Seconds of each in each round, in the same order of turns."""
+    """Returns the seconds of each contestant in each round."""
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    for number in range(rounds):
-        names = list(contestants)
-        for name in names if number % 2 == 0 else reversed(names):
+    for order in alternate([*contestants], rounds):
+        for name in order:
             begin = time.perf_counter()
             contestants[name]()
             seconds[name].append(time.perf_counter() - begin)
     return seconds
 
 
-def spread(values: Sequence[float], digits: int = 0) -> str:
-    """Median and range."""
+def rate_in_turns(
+    contestants: dict[str, Callable[[], None]], images: int, rounds: int
+) -> dict[str, list[float]]:
+    """Returns the images/s of each contestant in each round; a call of one does `images`."""
+    seconds = time_in_turns(contestants, rounds)
+    return {name: [images / s for s in values] for name, values in seconds.items()}
+
+
+def format_spread(values: Sequence[float], digits: int = 0) -> str:
+    """Returns median and range, such as "52 (49 - 57)"."""
     low, high = min(values), max(values)
     return f"{statistics.median(values):,.{digits}f} ({low:,.{digits}f} - {high:,.{digits}f})"
 
 
-def table(title: str, rates: dict[str, list[float]], beside: str) -> str:
-    """Medians and ranges, and ratios to one of them within each round."""
+def format_rates(title: str, rates: dict[str, list[float]], beside: str) -> str:
+    """Returns a table of images/s, with ratios to the contestant `beside` within each round."""
     rows = [("", "images/s (range)", f"/ {beside} (range)")]
     for name, values in rates.items():
         ratios = [a / b for a, b in zip(values, rates[beside], strict=True)]
-        rows.append((name, spread(values), spread(ratios, 3)))
-    return columns(title, rows)
+        rows.append((name, format_spread(values), format_spread(ratios, 3)))
+    return format_columns(title, rows)
 
 
-def columns(title: str, rows: Sequence[Sequence[str]]) -> str:
-    """A table of text, the first row of which is its head: names to the left, numbers right."""
+def format_columns(title: str, rows: Sequence[Sequence[str]]) -> str:
+    """Returns a table of text: the first row is its head, names are left and numbers right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [title]
     for name, *cells in rows:
@@ -72,88 +77,97 @@ def columns(title: str, rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def parser(document: str, numbers: dict[str, tuple[int, str]]) -> argparse.ArgumentParser:
-    """A command line of whole numbers (default, meaning), and `--json`."""
-    made = argparse.ArgumentParser(description=document.splitlines()[0])
+def format_markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Returns a table in Markdown."""
+    lines = (head, ["---"] * len(head), *rows)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def make_parser(document: str, numbers: dict[str, tuple[int, str]]) -> argparse.ArgumentParser:
+    """Returns a command line of whole numbers, by (default, meaning), and of `--json`."""
+    parser = argparse.ArgumentParser(description=document.splitlines()[0])
     for name, (default, meaning) in numbers.items():
-        made.add_argument(f"--{name}", type=int, default=default, help=f"{meaning} ({default})")
-    made.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there, too")
-    return made
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"{meaning} ({default})")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there, too")
+    return parser
 
 
-def whole_numbers(text: str) -> list[int]:
-    """From "1,8,64", an option's value."""
+def parse_numbers(text: str) -> list[int]:
+    """Parses an option such as "1,8,64"."""
     return [int(part) for part in text.split(",")]
 
 
-def write(options: argparse.Namespace, **results: Any) -> None:
-    """Writes the results to `--json`, if given, with what they were measured on, and when."""
+def write_results(options: argparse.Namespace, **results: Any) -> None:
+    """Writes results to `--json`, if given, with options, versions, hardware and date."""
     if not options.json:
         return
     import jax
 
-    settings = {k: v for k, v in vars(options).items() if k != "json"}
+    settings = {name: value for name, value in vars(options).items() if name != "json"}
+    hardware = {"device": jax.devices()[0].device_kind, "devices": jax.device_count()}
     document = results | {
         "options": settings,
-        "versions": {"python": platform.python_version(), **dict(filter(None, map(_of, PACKAGES)))},
-        "hardware": {
-            "cpu": cpu(),
-            "cores": os.cpu_count(),
-            "device": jax.devices()[0].device_kind,
-            "devices": jax.device_count(),
-        },
+        "versions": list_versions(),
+        "hardware": {"cpu": name_cpu(), "cores": os.cpu_count(), **hardware},
         "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
     options.json.write_text(json.dumps(document, indent=2, default=str) + "\n")
 
 
-def _of(package: str) -> tuple[str, str] | None:
-    try:
-        return package, version(package)
-    except PackageNotFoundError:
-        return None
+def list_versions() -> dict[str, str]:
+    """Returns the versions of Python and of those packages that are installed."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
 
 
-def cpu() -> str:
-    """Its model."""
+def name_cpu() -> str:
+    """Returns the model of this machine's processor."""
     info = Path("/proc/cpuinfo")
     model = re.search(r"model name\s*: (.*)", info.read_text()) if info.exists() else None
     return model[1] if model else platform.processor() or platform.machine()
 
 
-def exponent(work: Sequence[float], seconds: Sequence[float]) -> float:
-    """How time grows with work: the slope of a straight line through their logarithms."""
+def fit_exponent(work: Sequence[float], seconds: Sequence[float]) -> float:
+    """Returns k of seconds ~ work ** k: the slope of a line through their logarithms."""
     return float(np.polyfit(np.log(work), np.log(seconds), 1)[0])
 
 
-def in_a_process(code: str, *arguments: str, **environment: str) -> str:
-    """What these lines of Python print, in a process of their own that can import all of this."""
+def run_python(code: str, *arguments: str, **environment: str) -> str:
+    """Runs lines of Python in a process of their own, and returns what they print.
+
+    They can import `gan` and `benchmarks`. If they fail, this process ends as well.
+    """
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); {code}"
     command = [sys.executable, "-c", code, *arguments]
-    outcome = subprocess.run(
+    done = subprocess.run(
         command, env=os.environ | environment, stdout=subprocess.PIPE, text=True, check=False
     )
-    if outcome.returncode:
-        sys.exit(f"{outcome.stdout}A process died (exit code {outcome.returncode}): see above.")
-    return outcome.stdout
+    if done.returncode:
+        sys.exit(f"{done.stdout}A process died (exit code {done.returncode}): see above.")
+    return done.stdout
 
 
-def start_up(code: str) -> float:
-    """Seconds that a process needs for nothing but these lines."""
+def time_start_up(code: str) -> float:
+    """Returns the seconds that a process takes for these lines of Python alone."""
     begin = time.perf_counter()
-    in_a_process(code)
+    run_python(code)
     return time.perf_counter() - begin
 
 
-def cost(compiled: Any) -> tuple[float, float]:
-    """FLOPs, and bytes read and written, of a compiled program, as XLA counts them."""
+def count_cost(compiled: Any) -> tuple[float, float]:
+    """Returns FLOPs and bytes, read and written, of a compiled program, as XLA counts them."""
     analysis = compiled.cost_analysis()
     return analysis["flops"], analysis["bytes accessed"]
 
 
 @functools.cache
-def matmul_rate(dtype: str = "float32") -> float:
-    """FLOPs a second of a large product of matrices: what this machine can do at best."""
+def measure_matmul_rate(dtype: str = "float32") -> float:
+    """Returns the FLOP/s of a large product of matrices: what this machine can do at best."""
     import jax
     import jax.numpy as jnp
 
@@ -162,8 +176,8 @@ def matmul_rate(dtype: str = "float32") -> float:
 
 
 @functools.cache
-def copy_rate() -> float:
-    """Bytes a second, read and written, of a large copy."""
+def measure_copy_rate() -> float:
+    """Returns the bytes/s, read and written, of a large copy."""
     import jax
     import jax.numpy as jnp
 
@@ -172,16 +186,22 @@ def copy_rate() -> float:
 
 
 def _fastest(function: Callable, argument: Any) -> float:
+    """Returns the seconds of the fastest call, with our compiler's options or without."""
     import jax
 
     from gan.runtime.parallel import compiler_options
 
+    calls = [jax.jit(function, compiler_options=given) for given in ({}, compiler_options())]
+    run = lambda call: jax.block_until_ready(call(argument))  # noqa: E731
+    return min(time_fastest(functools.partial(run, call)) for call in calls)
+
+
+def time_fastest(action: Callable[[], Any]) -> float:
+    """Returns the seconds of the fastest of some calls, after one that may compile."""
+    action()
     seconds = []
-    for options in ({}, compiler_options()):
-        call = jax.jit(function, compiler_options=options)
-        jax.block_until_ready(call(argument))
-        for _ in range(REPEATS):
-            begin = time.perf_counter()
-            jax.block_until_ready(call(argument))
-            seconds.append(time.perf_counter() - begin)
+    for _ in range(REPEATS):
+        begin = time.perf_counter()
+        action()
+        seconds.append(time.perf_counter() - begin)
     return min(seconds)

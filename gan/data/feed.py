@@ -218,10 +218,14 @@ def compile_resident(
         if rows.shape[0] == 1:
             return one(state, rows[0])
         state, updates = lax.scan(one, state, rows)
-        is_metric = lambda x: hasattr(x, "reduce")  # noqa: E731
-        return state, jax.tree.map(lambda x: x.reduce(), updates, is_leaf=is_metric)
+        return state, reduce_metrics(updates)
 
     return parallel.compile(call, 1, data)
+
+
+def reduce_metrics(updates: Any) -> Any:
+    """Merges the metrics of several steps, each with a leading axis, by their own `reduce()`."""
+    return jax.tree.map(lambda x: x.reduce(), updates, is_leaf=lambda x: hasattr(x, "reduce"))
 
 
 def choose_sharding(parallel: Parallel, sharded: bool) -> NamedSharding:

@@ -93,6 +93,22 @@ def test_count__step_is_what_the_formula_of_dcgan_says(width, loss):
     assert counted == batch * (3 * sum(g) - g[0] + (forwards + 3 + 2) * sum(d) - 2 * d[0])
 
 
+def test_count__a_layer_is_what_xla_counts():
+    w = jnp.zeros((4, 4, 8, 16))
+    dimensions = ("NHWC", "HWIO", "NHWC")
+    convolve = lambda x: jax.lax.conv_general_dilated(  # noqa: E731
+        x, w, (2, 2), ((1, 1), (1, 1)), dimension_numbers=dimensions
+    )
+    layers = {
+        convolve: (jnp.zeros((1, 256, 256, 8)),),
+        jnp.matmul: (jnp.zeros((1, 64)), jnp.zeros((64, 32))),
+    }
+    for layer, arguments in layers.items():
+        xla = jax.jit(layer).lower(*arguments).compile().cost_analysis()["flops"]
+        # XLA leaves out the kernel's parts beyond the image, here 1 in 64.
+        assert flops.count(layer, *arguments) == pytest.approx(xla, rel=0.03)
+
+
 def test_peak__is_that_of_the_longest_name_that_fits():
     assert flops.peak("NVIDIA H100 80GB HBM3") == 989e12
     assert flops.peak("NVIDIA H100 PCIe") == 756e12

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
+from torch.utils.flop_counter import FlopCounterMode
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -25,15 +26,22 @@ class Game:
     """
 
     def __init__(
-        self, real: np.ndarray, z_dim: int, width: int, tuned: bool, dtype: str = "float32"
+        self,
+        real: np.ndarray,
+        z_dim: int,
+        width: int,
+        tuned: bool,
+        dtype: str = "float32",
+        compiled: bool = True,
     ):
+        """Builds the players for these `real` images; `compiled` only where `tuned`."""
         torch.manual_seed(0)
         torch.backends.cudnn.benchmark = True
         self.tuned = tuned
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         layout = torch.channels_last if tuned else torch.contiguous_format
-        self.generator = generator(z_dim, width).to(self.device, memory_format=layout)
-        self.discriminator = discriminator(width).to(self.device, memory_format=layout)
+        self.generator = build_generator(z_dim, width).to(self.device, memory_format=layout)
+        self.discriminator = build_discriminator(width).to(self.device, memory_format=layout)
         self.g_optimizer = self.adam(self.generator)
         self.d_optimizer = self.adam(self.discriminator)
         self.real = torch.from_numpy(real).to(self.device).contiguous(memory_format=layout)
@@ -45,39 +53,39 @@ class Game:
             enabled=dtype != "float32",
             cache_enabled=False,  # Each weight is cast once anyway, and a graph must not skip it.
         )
-        if tuned:
+        if tuned and compiled:
             # Not `net.compile()`, which left these as they were, without a word (torch 2.13).
             self.generator = torch.compile(self.generator, fullgraph=True)
             self.discriminator = torch.compile(self.discriminator, fullgraph=True)
-        if tuned and self.device.type == "cuda":
+        if tuned and compiled and self.device.type == "cuda":
             torch.set_float32_matmul_precision("high")
-            self.step = cuda_graph(self.step)
+            self.step = capture_cuda_graph(self.step)
 
     def adam(self, net: nn.Module) -> torch.optim.Adam:
-        """With DCGAN's settings."""
+        """Returns Adam with DCGAN's settings."""
         speed = dict(fused=True, capturable=self.device.type == "cuda") if self.tuned else {}
         return torch.optim.Adam(net.parameters(), lr=2e-4, betas=(0.5, 0.999), **speed)
 
-    def see(self, net: nn.Module, x: Tensor) -> Tensor:
-        """What `net` makes of it, computed in autocast's type."""
+    def apply(self, net: nn.Module, x: Tensor) -> Tensor:
+        """Applies a network in autocast's type."""
         with self.autocast():
             return net(x).float()
 
     def step(self) -> dict[str, Tensor]:
-        """One update of each player."""
+        """Updates each player once."""
         self.discriminator.zero_grad()
-        real_logit = self.see(self.discriminator, self.real)
+        real_logit = self.apply(self.discriminator, self.real)
         real_loss = cross_entropy(real_logit, torch.ones_like(real_logit))
         real_loss.backward()
-        fake = self.see(self.generator, torch.randn(self.z_shape, device=self.device))
-        fake_logit = self.see(self.discriminator, fake.detach())
+        fake = self.apply(self.generator, torch.randn(self.z_shape, device=self.device))
+        fake_logit = self.apply(self.discriminator, fake.detach())
         fake_loss = cross_entropy(fake_logit, torch.zeros_like(fake_logit))
         fake_loss.backward()
         self.d_optimizer.step()
 
         self.generator.zero_grad()
         self.discriminator.requires_grad_(not self.tuned)
-        logit = self.see(self.discriminator, fake)
+        logit = self.apply(self.discriminator, fake)
         g_loss = cross_entropy(logit, torch.ones_like(logit))
         g_loss.backward()
         self.discriminator.requires_grad_(True)
@@ -91,7 +99,7 @@ class Game:
         }
 
     def run(self, steps: int) -> int:
-        """Does so many steps and waits for the last one's result."""
+        """Does so many steps, waits for the last one, and returns their number."""
         for _ in range(steps):
             metrics = self.step()
             if not self.tuned:  # The example prints these at each step, so it waits for each.
@@ -100,18 +108,18 @@ class Game:
         return steps
 
     def wait(self) -> None:
-        """Until the device has done all it was told."""
+        """Waits until the device has done all it was told."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
 
     def device_memory(self) -> int | None:
-        """Most bytes that were in use on an accelerator."""
+        """Returns the most bytes that were in use on an accelerator; None on CPU."""
         return torch.cuda.max_memory_allocated() if self.device.type == "cuda" else None
 
     def yardsticks(
         self, side: int, dtype: str, size: int
     ) -> tuple[Callable[[], None], Callable[[], None]]:
-        """A product of two matrices [side, side]; adding 1 to `size` float32 in place."""
+        """Makes two calls: a product of matrices [side, side], and adding 1 to `size` float32."""
         a = torch.full((side, side), 0.01, dtype=DTYPES[dtype], device=self.device)
         x = torch.zeros(size, device=self.device)
 
@@ -126,8 +134,17 @@ class Game:
         return multiply, touch
 
 
-def cuda_graph(step: Callable[[], object]) -> Callable[[], None]:
-    """The whole step as one CUDA graph, captured as PyTorch's manual does it.
+def count_flops(z_dim: int, width: int, tuned: bool) -> int:
+    """Counts the FLOPs of a step for one image of its batch, as PyTorch does."""
+    real = np.zeros((2, 3, 64, 64), np.float32)
+    game = Game(real, z_dim, width, tuned, compiled=False)  # A compiled network hides its work.
+    with FlopCounterMode(display=False) as counter:
+        game.step()
+    return counter.get_total_flops() // len(real)
+
+
+def capture_cuda_graph(step: Callable[[], object]) -> Callable[[], None]:
+    """Captures the whole step as one CUDA graph, as PyTorch's manual does it.
 
     `torch.compile(mode="reduce-overhead")` makes one of each network, and would use the memory of
     G's fakes again before its update: D is called three times in between.
@@ -144,8 +161,8 @@ def cuda_graph(step: Callable[[], object]) -> Callable[[], None]:
     return graph.replay
 
 
-def generator(z_dim: int, width: int) -> nn.Sequential:
-    """From a latent [b, z_dim, 1, 1] to 4x4, 8x8, ... and an image [b, 3, 64, 64] in [-1, 1]."""
+def build_generator(z_dim: int, width: int) -> nn.Sequential:
+    """Returns a network from latents [b, z_dim, 1, 1] to images [b, 3, 64, 64] in [-1, 1]."""
     layers: list[nn.Module] = []
     channels = [z_dim, 8 * width, 4 * width, 2 * width, width]
     for i, (before, after) in enumerate(itertools.pairwise(channels)):
@@ -156,8 +173,8 @@ def generator(z_dim: int, width: int) -> nn.Sequential:
     return nn.Sequential(*layers).apply(init_weights)
 
 
-def discriminator(width: int) -> nn.Sequential:
-    """From an image [b, 3, 64, 64] to a logit [b, 1, 1, 1]."""
+def build_discriminator(width: int) -> nn.Sequential:
+    """Returns a network from images [b, 3, 64, 64] to logits [b, 1, 1, 1]."""
     layers: list[nn.Module] = []
     channels = [3, width, 2 * width, 4 * width, 8 * width]
     for i, (before, after) in enumerate(itertools.pairwise(channels)):
@@ -169,7 +186,7 @@ def discriminator(width: int) -> nn.Sequential:
 
 
 def init_weights(layer: nn.Module) -> None:
-    """Radford et al. 2015, section 4; the scale of batch norm as in the example."""
+    """Draws weights as Radford et al. 2015, section 4; the scale of batch norm as the example."""
     if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(layer.weight, 0.0, 0.02)
     elif isinstance(layer, nn.BatchNorm2d):

@@ -1,7 +1,7 @@
 """The peer in JAX: the 64-pixel DCGAN as a newcomer to Flax writes it from the paper.
 
-Flax's own layers, optax's Adam, one `jax.jit` with its defaults. The generator runs forward twice
-a step: once for the discriminator's update, once inside its own loss.
+It uses Flax's own layers, optax's Adam, and one `jax.jit` with its defaults. The generator runs
+forward twice a step: once for the discriminator's update, once inside its own loss.
 """
 
 from typing import Any
@@ -21,19 +21,19 @@ KERNEL = dict(kernel_size=(4, 4), use_bias=False, kernel_init=init_weights)
 
 
 class TrainState(train_state.TrainState):
-    """Flax's, with batch statistics."""
+    """Flax's training state, with batch statistics."""
 
     batch_stats: Any
 
 
 class Generator(nn.Module):
-    """From a latent to an image in [-1, 1]."""
+    """Maps latents to images in [-1, 1]."""
 
     width: int
 
     @nn.compact
     def __call__(self, z: Float[Array, "b z"]) -> Images:
-        """In training mode."""
+        """Draws images [b, 64, 64, 3], in training mode."""
         x = nn.ConvTranspose(8 * self.width, padding="VALID", **KERNEL)(z[:, None, None])
         x = nn.relu(nn.BatchNorm(use_running_average=False)(x))
         for features in (4 * self.width, 2 * self.width, self.width):
@@ -43,13 +43,13 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """From an image to a logit."""
+    """Maps images to logits."""
 
     width: int
 
     @nn.compact
     def __call__(self, image: Images) -> Float[Array, " b"]:
-        """In training mode."""
+        """Judges images [b, 64, 64, 3], in training mode."""
         x = nn.leaky_relu(nn.Conv(self.width, strides=2, **KERNEL)(image), 0.2)
         for features in (2 * self.width, 4 * self.width, 8 * self.width):
             x = nn.Conv(features, strides=2, **KERNEL)(x)
@@ -57,8 +57,8 @@ class Discriminator(nn.Module):
         return nn.Conv(1, padding="VALID", **KERNEL)(x)[:, 0, 0, 0]
 
 
-def create(z_dim: int, width: int) -> tuple[TrainState, TrainState]:
-    """The generator and the discriminator before the first step."""
+def init_players(z_dim: int, width: int) -> tuple[TrainState, TrainState]:
+    """Returns the generator and the discriminator before the first step."""
     g_key, d_key = jax.random.split(jax.random.key(0))
     players = (
         (Generator(width), g_key, jnp.zeros((1, z_dim))),
@@ -73,7 +73,7 @@ def create(z_dim: int, width: int) -> tuple[TrainState, TrainState]:
 
 
 def forward(state: TrainState, params: Any, x: Array) -> tuple[Array, Any]:
-    """The output, and the new batch statistics."""
+    """Returns the output and the new batch statistics."""
     variables = {"params": params, "batch_stats": state.batch_stats}
     output, updates = state.apply_fn(variables, x, mutable=["batch_stats"])
     return output, updates["batch_stats"]
@@ -82,7 +82,7 @@ def forward(state: TrainState, params: Any, x: Array) -> tuple[Array, Any]:
 def train_step(
     g: TrainState, d: TrainState, real: Images, z: Float[Array, "2 b z"]
 ) -> tuple[TrainState, TrainState, dict[str, Array]]:
-    """One update of each player, each with fakes of its own; to be compiled by `jax.jit`."""
+    """Updates each player once, each with fakes of its own; to be compiled by `jax.jit`."""
     cross_entropy = optax.sigmoid_binary_cross_entropy
 
     def d_loss_of(params: Any) -> tuple[Array, Any]:
@@ -111,7 +111,9 @@ class Game:
     def __init__(self, real: Images, z_dim: int, width: int):
         """Compiles the step for these `real` images."""
         # Not timed, so it may be in a hurry: without this it compiles for half a minute.
-        self.generator, self.discriminator = compile_for_one_call(lambda: create(z_dim, width))()
+        self.generator, self.discriminator = compile_for_one_call(
+            lambda: init_players(z_dim, width)
+        )()
         self.real = jnp.asarray(real)
         self.key = jax.random.key(1)
         self.z_shape = (2, len(real), z_dim)
@@ -120,7 +122,7 @@ class Game:
         self.step = step.compile()
 
     def run(self, steps: int) -> int:
-        """Does so many steps and waits for the last one's result."""
+        """Does so many steps, waits for the last one, and returns their number."""
         for _ in range(steps):
             self.key, key = jax.random.split(self.key)
             z = jax.random.normal(key, self.z_shape)

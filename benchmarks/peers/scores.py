@@ -1,4 +1,4 @@
-"""Other packages' scores and features, for `benchmarks.parity`; `pip install -e '.[peer]'`."""
+"""Scores and features of other packages, for `benchmarks.parity`; `pip install -e '.[peer]'`."""
 
 import contextlib
 import io
@@ -11,8 +11,8 @@ import torch
 
 try:
     import torchvision  # noqa: F401
-except RuntimeError:  # PyPI's wheel, beside a torch for the CPU, finds no compiled operators.
-    for operator in ("nms", "qnms"):  # Nothing here calls any, so declaring them is enough.
+except RuntimeError:  # PyPI's wheel misses its compiled operators beside a torch for the CPU.
+    for operator in ("nms", "qnms"):  # Nothing here calls them, so declaring them is enough.
         torch.library.define(f"torchvision::{operator}", "(Tensor a, Tensor b, float c) -> Tensor")
 
 import cleanfid.inception_pytorch
@@ -33,16 +33,16 @@ PACKAGES = (
     *("torch", "torchvision", "torch-fidelity", "clean-fid", "pytorch-fid", "torchmetrics"),
     *("POT", "prdc", "scipy"),
 )
-BATCH = 20
+BATCH = 20  # Pictures.
 
 
-class Look(NamedTuple):
-    """A peer's way from a folder of PNGs to features."""
+class PeerExtractor(NamedTuple):
+    """How a peer gets from a folder of PNGs to features."""
 
     package: str
-    told: str  # Beyond its defaults.
-    resize: str  # Which of ours it is compared with.
-    extract: Callable[[Path, Path], tuple[np.ndarray, ...]]  # From weights and folder.
+    told: str  # What it is told beyond its defaults.
+    resize: str  # Our way of resizing that it is compared with.
+    extract: Callable[[Path, Path], tuple[np.ndarray, ...]]  # (weights, folder) -> features, ...
 
 
 # Scores of features [n d], or logits [n k].
@@ -53,7 +53,7 @@ def _tensors(*arrays: np.ndarray) -> list[torch.Tensor]:
 
 
 def _identity(width: int) -> torch.nn.Module:
-    """What torchmetrics takes for a network: it returns the features that it is given."""
+    """Returns a network for torchmetrics that passes on the features that it is given."""
     module = torch.nn.Identity()
     module.num_features = width
     return module
@@ -103,23 +103,23 @@ def _score_torchmetrics(logits: np.ndarray, splits: int) -> float:
     return metric.compute()[0].item()
 
 
-def precision_recall(real: np.ndarray, fake: np.ndarray, k: int) -> list[float]:
-    """Of torch-fidelity."""
-    generated, others = _tensors(fake, real)  # In its order.
+def compute_precision_recall(real: np.ndarray, fake: np.ndarray, k: int) -> list[float]:
+    """Returns precision and recall by torch-fidelity."""
+    generated, others = _tensors(fake, real)  # torch-fidelity takes them in this order.
     options = dict(prc_neighborhood=k, verbose=False)
     found = metric_prc.prc_features_to_metric(generated, others, **options)
     return [found[metric_prc.KEY_METRIC_PRECISION], found[metric_prc.KEY_METRIC_RECALL]]
 
 
-def precision_recall_density_coverage(real: np.ndarray, fake: np.ndarray, k: int) -> list[float]:
-    """By the package of the authors of density and coverage."""
+def compute_prdc(real: np.ndarray, fake: np.ndarray, k: int) -> list[float]:
+    """Returns the four scores by prdc, the package of the authors of density and coverage."""
     with contextlib.redirect_stdout(io.StringIO()):
         found = prdc.compute_prdc(real, fake, k)
     return [found[name] for name in ("precision", "recall", "density", "coverage")]
 
 
-def mind(real: np.ndarray, fake: np.ndarray, axes: np.ndarray) -> float:
-    """Along unit vectors [c d]; POT's, scaled: torch-fidelity has MIND after 0.4.0 only."""
+def compute_mind(real: np.ndarray, fake: np.ndarray, axes: np.ndarray) -> float:
+    """Returns MIND along unit vectors [c d] by POT; torch-fidelity 0.4.0 does not have it yet."""
     distance = ot.sliced_wasserstein_distance(real, fake, projections=axes.T, p=2)
     return 3 * real.shape[1] * distance**2
 
@@ -145,12 +145,12 @@ SCORE: dict[str, Callable[[np.ndarray, int], float]] = {
 
 
 def write_weights(state: dict[str, np.ndarray], path: Path) -> None:
-    """A state dict, as pytorch-fid's file is."""
+    """Writes a state dict in the form of pytorch-fid's file."""
     torch.save({name: torch.from_numpy(array) for name, array in state.items()}, path)
 
 
 def read_pngs(folder: Path) -> np.ndarray:
-    """uint8 [n h w 3], in the order of their names."""
+    """Reads pictures, uint8 [n h w 3], in the order of their names."""
     return np.stack([np.asarray(Image.open(path)) for path in sorted(folder.glob("*.png"))])
 
 
@@ -160,7 +160,7 @@ def _batches(folder: Path) -> Iterator[np.ndarray]:
         yield pictures[first : first + BATCH]
 
 
-def _look_torch_fidelity(weights: Path, folder: Path) -> tuple[np.ndarray, ...]:
+def _extract_torch_fidelity(weights: Path, folder: Path) -> tuple[np.ndarray, ...]:
     taps = ["2048", "logits_unbiased"]
     options = dict(cuda=False, verbose=False, save_cpu_ram=True, batch_size=BATCH)
     network = utils.create_feature_extractor(
@@ -171,13 +171,13 @@ def _look_torch_fidelity(weights: Path, folder: Path) -> tuple[np.ndarray, ...]:
 
 
 def _pytorch_inception(module: Any, weights: Path, **options: Any) -> torch.nn.Module:
-    """Of the module's class, with these weights in place of a download."""
+    """Returns the module's network, with these weights in place of a download."""
     module.load_state_dict_from_url = lambda *_, **__: torch.load(weights)
     return module.InceptionV3(**options).eval()
 
 
-def _look_clean_fid(weights: Path, folder: Path) -> tuple[np.ndarray, ...]:
-    # Its default network is a TorchScript file, which has its weights in it; this is its other one.
+def _extract_clean_fid(weights: Path, folder: Path) -> tuple[np.ndarray, ...]:
+    # Its default network is a TorchScript file with weights in it, so its other one is taken.
     unchanged = dict(resize_input=False, normalize_input=False)
     network = _pytorch_inception(cleanfid.inception_pytorch, weights, **unchanged)
     options = dict(num_workers=0, batch_size=BATCH, device=torch.device("cpu"), verbose=False)
@@ -185,13 +185,13 @@ def _look_clean_fid(weights: Path, folder: Path) -> tuple[np.ndarray, ...]:
     return (clean_fid.get_folder_features(str(folder), look, mode="clean", **options),)
 
 
-def _look_pytorch_fid(weights: Path, folder: Path) -> tuple[np.ndarray, ...]:
+def _extract_pytorch_fid(weights: Path, folder: Path) -> tuple[np.ndarray, ...]:
     network = _pytorch_inception(pytorch_fid.inception, weights)
     files = sorted(folder.glob("*.png"))
     return (pytorch_fid_score.get_activations(files, network, BATCH, num_workers=0),)
 
 
-def _look_pytorch_fid_resized(weights: Path, folder: Path) -> tuple[np.ndarray, ...]:
+def _extract_pytorch_fid_resized(weights: Path, folder: Path) -> tuple[np.ndarray, ...]:
     unchanged = dict(resize_input=False, normalize_input=False)
     network = _pytorch_inception(pytorch_fid.inception, weights, **unchanged)
     parts = []
@@ -202,7 +202,7 @@ def _look_pytorch_fid_resized(weights: Path, folder: Path) -> tuple[np.ndarray, 
     return (np.concatenate(parts),)
 
 
-def _look_torchmetrics(antialias: bool, normalize: bool) -> Callable:
+def _extract_torchmetrics(antialias: bool, normalize: bool) -> Callable:
     def look(weights: Path, folder: Path) -> tuple[np.ndarray, ...]:
         metric = FrechetInceptionDistance(
             normalize=normalize,
@@ -220,17 +220,17 @@ def _look_torchmetrics(antialias: bool, normalize: bool) -> Callable:
 
 
 OURS = "our resizing and (x - 128) / 128"
-LOOKS = [
-    Look("torch-fidelity", "", "legacy", _look_torch_fidelity),
-    Look("clean-fid", "", "clean", _look_clean_fid),
-    Look("pytorch-fid", "", "legacy", _look_pytorch_fid),
-    Look("pytorch-fid", OURS, "legacy", _look_pytorch_fid_resized),
-    Look("torchmetrics", "", "legacy", _look_torchmetrics(True, False)),
-    Look("torchmetrics", "antialias=False", "legacy", _look_torchmetrics(False, False)),
-    Look(
+EXTRACTORS = [
+    PeerExtractor("torch-fidelity", "", "legacy", _extract_torch_fidelity),
+    PeerExtractor("clean-fid", "", "clean", _extract_clean_fid),
+    PeerExtractor("pytorch-fid", "", "legacy", _extract_pytorch_fid),
+    PeerExtractor("pytorch-fid", OURS, "legacy", _extract_pytorch_fid_resized),
+    PeerExtractor("torchmetrics", "", "legacy", _extract_torchmetrics(True, False)),
+    PeerExtractor("torchmetrics", "antialias=False", "legacy", _extract_torchmetrics(False, False)),
+    PeerExtractor(
         "torchmetrics",
         "antialias=False, normalize=True",
         "legacy",
-        _look_torchmetrics(False, True),
+        _extract_torchmetrics(False, True),
     ),
 ]
