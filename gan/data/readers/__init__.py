@@ -51,46 +51,5 @@ A `Split` of n pictures with a attributes has
     draw             uint8 [b size size 3] for rows [b] and a size; then `names` may be ()
     left_out         (name, reason) of the pictures that `on_bad="skip"` left out already; else ()
 
-A whole reader, of one .npz file with uint8 images [n h w 3], labels [n a] and names [a]:
-
-    import functools
-    import hashlib
-
-    import numpy as np
-
-    from gan.data.readers.files import require_path
-    from gan.data.source import Source, Split, hash_splits, share_splits
-
-
-    def open_source(config):
-        path = require_path(config, "npz", "images, labels and names", "Write it by np.savez.")
-        stat = path.stat()
-        with np.load(path) as file:
-            names = tuple(map(str, file["names"]))
-        return Source(
-            name="npz",
-            found=f"{path}: {', '.join(names)}",
-            fingerprint=hashlib.sha256(repr((stat.st_size, stat.st_mtime_ns)).encode()).hexdigest(),
-            attribute_names=names,
-            splits=share_splits(functools.partial(read_splits, path)),
-        )
-
-
-    def recognise(path):
-        return path.suffix == ".npz"
-
-
-    def read_splits(path):
-        with np.load(path) as file:
-            images, labels = file["images"], file["labels"]
-        where = np.array([f"{path}, row {row}" for row in range(len(labels))])
-        return {
-            split: Split(
-                attributes=labels[rows],
-                identity=np.full(len(rows), -1, np.int32),
-                names=where[rows].tolist(),
-                read=images[rows].__getitem__,
-            )
-            for split, rows in hash_splits(where.tolist()).items()
-        }
+docs/extending.md has a whole reader, of one .npz file.
 """
