@@ -97,6 +97,13 @@ OPTIONS = {
         ("sample", "evaluate"),
         "checkpoint, a number or best; without it, sample takes the newest, evaluate all",
     ),
+    "average": text(
+        DRAWING,
+        ("sample",),
+        "moving average to draw with; ema2 where average.second_half_life is set",
+        "ema",
+        choices_in="gan.model.averages.DIALS",
+    ),
     "out": text(
         DRAWING,
         ("sample", "export"),

@@ -150,7 +150,7 @@ class Augment:
     )
     probability: float = setting(
         0.5,
-        "probability of each of these five, drawn for each image",
+        "probability of each of these, drawn for each image",
         at_least=0,
         at_most=1,
         dial=True,

@@ -107,6 +107,7 @@ def sample(options: SimpleNamespace, config: Config, folder: storage.Path) -> No
         step=options.step,
         size=options.size,
         individual=options.individual,
+        average=options.average,
     )
 
 

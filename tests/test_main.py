@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -172,10 +173,15 @@ def test_sample__draws_the_same_picture_for_the_same_seed(run, finished, tmp_pat
     assert files[0].read_bytes() != (tmp_path / "many" / "seed_0071.png").read_bytes()
 
 
-def test_sample__needs_no_data_set(run, finished, tmp_path, monkeypatch):
-    monkeypatch.setattr("gan.data.prepare.prepare", lambda *_, **__: pytest.fail("prepared"))
-    out = f"--out={tmp_path / 'f.png'}"
-    assert run(f"--workdir={finished[1]}", "--mode=sample", "--seeds=1", out)[0] == 0
+def test_sample__needs_no_data_set(run, finished, tmp_path):
+    folder, nowhere = tmp_path / "run", tmp_path / "nowhere"
+    shutil.copytree(finished[1], folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["data"] |= {"source": "celeba", "path": str(nowhere), "cache_dir": str(nowhere)}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert run(f"--workdir={folder}", "--mode=sample", "--seeds=1")[0] == 0
+    assert (folder / "faces.png").exists()
+    assert not nowhere.exists()
 
 
 REQUESTS = {

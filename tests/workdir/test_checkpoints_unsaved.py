@@ -44,11 +44,21 @@ def full(monkeypatch):
     full(False)
 
 
+class Naps(list):
+    """Stands for `time.sleep`."""
+
+    meanwhile = staticmethod(lambda: None)
+
+    def __call__(self, seconds):
+        self.append(seconds)
+        self.meanwhile()
+
+
 @pytest.fixture
 def naps(monkeypatch):
-    """How often was waited, at no cost; and what is done in the meantime."""
-    naps = []
-    monkeypatch.setattr(checkpoints_module.time, "sleep", naps.append)
+    """Counts how often was waited, at no cost; `meanwhile` is done each time."""
+    naps = Naps()
+    monkeypatch.setattr(checkpoints_module.time, "sleep", naps)
     return naps
 
 
@@ -59,9 +69,10 @@ def only_step_1(checkpoints):
 
 def test_save__too_little_room_is_told_and_training_goes_on(checkpoints, monkeypatch, caplog):
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(10**9, 0, 2_000_000))
-    monkeypatch.setattr(checkpoint_files, "write", None)  # Not even tried.
+    before = sorted(checkpoints.folder.rglob("*"))
     checkpoints.save(make_state(2, WIDTH), 2)
     assert checkpoints.steps() == [1]
+    assert sorted(checkpoints.folder.rglob("*")) == before
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
     assert f"Step 2 cannot be saved in {checkpoints.folder}" in record.message
@@ -110,13 +121,11 @@ def test_save__what_failed_once_is_saved_by_the_second_attempt(
 
 
 def test_save__the_last_state_is_kept_in_memory_until_there_is_room(
-    checkpoints, full, naps, monkeypatch, caplog
+    checkpoints, full, naps, caplog
 ):
     checkpoints.save(make_state(2, WIDTH), 2)
     checkpoints.save(make_state(3, WIDTH), 3)
-    monkeypatch.setattr(
-        checkpoints_module.time, "sleep", lambda _: (naps.append(_), full(len(naps) < 3))
-    )
+    naps.meanwhile = lambda: full(len(naps) < 3)
     checkpoints.wait()
     assert len(naps) == 3
     assert "tried again for 10m00s" in caplog.text
