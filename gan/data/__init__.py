@@ -1,1 +1,1 @@
-"""From pictures as they lie on a disk to the batches of a step: source -> store -> feed."""
+"""Turns pictures on a disk into the batches of a step: source -> store -> feed."""

@@ -1,12 +1,14 @@
 """Builds the store of one split: reads, decodes, crops and resizes its pictures on all cores."""
 
+import contextlib
 import functools
 import itertools
 import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import joblib
@@ -64,8 +66,41 @@ def decode_rows(split: Split, recipe: Recipe, report: InputReport, on_bad: str) 
     which also counts the changes to the others. Raises DataError if more than MOST_BAD of the
     pictures are bad, or if not as many come as there are labels.
     """
+    num, first = len(split.attributes), 0
+    with closing_quietly(decode_in_parallel(split, recipe)) as decoded:
+        for results in decoded:
+            good = []
+            for index, result in enumerate(results):
+                if isinstance(result, DataError):
+                    note_bad(split.names[first + index], result, report, on_bad)
+                else:
+                    good.append(index)
+                    report.changes.update(result.changes)
+            rows = [first + index for index in good]
+            first += len(results)
+            if good:
+                images = np.stack([results[index].image for index in good])
+                yield Rows(images, split.attributes[rows], split.identity[rows])
+    bad = len(report.skipped) - len(split.left_out)
+    if bad > MOST_BAD * num:
+        raise DataError(
+            f"{bad:,} of the {num:,} pictures are bad, which is more than some: for example "
+            f"{': '.join(report.skipped[-1])}."
+        )
+    if first != num:
+        raise DataError(f"{split.names[first]}: {first} pictures came for {num} rows of labels.")
+
+
+def decode_in_parallel(
+    split: Split, recipe: Recipe
+) -> Generator[list[Decoded | DataError], None, None]:
+    """Yields the decoded pictures of a split, TASK at a time and in order; bad ones as errors.
+
+    Raises whatever reading the pictures raises.
+    """
     num = len(split.attributes)
     broken: list[Exception] = []
+    stream = split.stream() if split.stream else None
 
     def tasks() -> Iterator[tuple]:
         try:
@@ -80,7 +115,6 @@ def decode_rows(split: Split, recipe: Recipe, report: InputReport, on_bad: str) 
         except Exception as error:  # Joblib asks for tasks in another thread: raised below.
             broken.append(error)
 
-    stream = split.stream() if split.stream else None
     with joblib.parallel_config("loky", idle_worker_timeout=30):
         parallel = joblib.Parallel(
             n_jobs=joblib.cpu_count() if num > FEW else 1,
@@ -88,35 +122,27 @@ def decode_rows(split: Split, recipe: Recipe, report: InputReport, on_bad: str) 
             pre_dispatch="3*n_jobs",
             max_nbytes=None,
         )
-        first = 0
-        for results in parallel(tasks()):
-            kept = []
-            for index, result in enumerate(results, first):
-                if isinstance(result, DataError):
-                    if on_bad != "skip":
-                        raise DataError(
-                            f"{result} (To leave out single bad pictures: "
-                            "--config.data.on_bad=skip.)"
-                        )
-                    name = split.names[index]
-                    report.skipped.append((name, str(result).removeprefix(name).strip(" :")))
-                else:
-                    kept.append(index)
-                    report.changes.update(result.changes)
-            first += len(results)
-            if kept:
-                images = np.stack([r.image for r in results if not isinstance(r, DataError)])
-                yield Rows(images, split.attributes[kept], split.identity[kept])
+        yield from parallel(tasks())
     if broken:
         raise broken[0]
-    bad = len(report.skipped) - len(split.left_out)
-    if bad > MOST_BAD * num:
-        raise DataError(
-            f"{bad:,} of the {num:,} pictures are bad, which is more than some: for example "
-            f"{': '.join(report.skipped[-1])}."
-        )
-    if first != num:
-        raise DataError(f"{split.names[first]}: {first} pictures came for {num} rows of labels.")
+
+
+@contextlib.contextmanager
+def closing_quietly(decoded: Generator) -> Iterator[Generator]:
+    """Closes the generator at the end of the block, without joblib's warning of unfinished work."""
+    try:
+        yield decoded
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            decoded.close()
+
+
+def note_bad(name: str, error: DataError, report: InputReport, on_bad: str) -> None:
+    """Notes a bad picture in the `report`; raises DataError unless `on_bad` is "skip"."""
+    if on_bad != "skip":
+        raise DataError(f"{error} (To leave out single bad pictures: --config.data.on_bad=skip.)")
+    report.skipped.append((name, str(error).removeprefix(name).strip(" :")))
 
 
 def decode_in_worker(

@@ -44,9 +44,8 @@ def download_store(store: Path, copy: pathlib.Path) -> None:
         if _is_copy(copy, meta):  # Another process made it meanwhile.
             return
         aside = copy.with_name(f"{copy.name}.copying")
-        shutil.rmtree(
-            aside, ignore_errors=True
-        )  # Left by a process that died: living ones hold the lock.
+        # A leftover belongs to a process that died: living ones hold the lock.
+        shutil.rmtree(aside, ignore_errors=True)
         needed = sum(storage.file_size(store / file) for file in ALL)
         free = shutil.disk_usage(copy.parent).free
         full = DataError(

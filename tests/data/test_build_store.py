@@ -107,6 +107,14 @@ def test_build_store__bad_pictures_are_named_or_skipped(jpeg, build, tmp_path, c
     assert "37.jpg: 37.jpg" not in caplog.text
 
 
+def test_build_store__stops_the_other_processes_without_a_word(jpeg, build, recwarn):
+    num = FEW + 1000
+    fake = SmallSource(jpeg, nums=(num, 1, 1), read=read_with_bad(jpeg, {40}, "cut"))
+    with pytest.raises(DataError, match="^40.jpg"):
+        build(fake)
+    assert not recwarn.list
+
+
 def test_build_store__most_pictures_may_not_be_skipped(jpeg, build):
     fake = SmallSource(jpeg, nums=(9, 1, 1), read=read_with_bad(jpeg, set(range(3, 9)), "cut"))
     with pytest.raises(DataError, match="6 of the 9 pictures are bad.*8.jpg: the JPEG breaks off"):

@@ -200,7 +200,7 @@ def sample_traits(key: Key[Array, ""], index: Int[Array, ""]) -> Traits:
     has["Goatee"] = (moment.flip(240) | ~other) & bearded
     has["No_Beard"] = ~bearded
 
-    # What is worn, and the camera.
+    # Things that are worn, and the camera.
     has["Eyeglasses"] = moment.flip(where(young, 40, 150))
     has["Wearing_Earrings"] = moment.flip(where(male, 20, 310))
     has["Wearing_Necktie"] = moment.flip(where(male, 174, 0))
