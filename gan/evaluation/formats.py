@@ -4,12 +4,12 @@ import math
 
 from gan.evaluation.score_rows import (
     Row,
-    finite_number,
     score_baseline,
     score_cases,
     score_deviation,
     score_mean,
 )
+from gan.metrics.scores import finite_number
 
 FIELDS = {"reals": "reference set", "floors": "baseline split"}
 FEW = 100  # Two decimals are enough for a share of fewer cases than this.

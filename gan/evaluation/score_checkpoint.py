@@ -16,8 +16,8 @@ from gan import __version__
 from gan.data.faces import dataset
 from gan.metrics import conditional, rendered
 from gan.metrics.distances import spread_rows
-from gan.metrics.reference_set import PictureSet, ReferenceSet, finite_or_none
-from gan.metrics.scores import Measured, Scores, full_name
+from gan.metrics.reference_set import PictureSet, ReferenceSet
+from gan.metrics.scores import Measured, Scores, finite_number, full_name
 from gan.model.state import Params
 from gan.runtime.pictures import make_grid
 from gan.sampling.open_run import Run
@@ -114,11 +114,11 @@ def judge(reference: ReferenceSet, sets: Sets) -> tuple[Row, PictureSet]:
         fakes = [*map(without_images, fakes), seen]
     scores = {
         name: {
-            "mean": finite_or_none(np.mean([x[name] for x in found])),
-            "sd": finite_or_none(np.std([x[name] for x in found], ddof=1))
+            "mean": finite_number(np.mean([x[name] for x in found])),
+            "sd": finite_number(np.std([x[name] for x in found], ddof=1))
             if len(found) > 1
             else None,
-            "floor": finite_or_none(reference.baseline.get(name, np.nan)),
+            "floor": finite_number(reference.baseline.get(name, np.nan)),
         }
         for name in found[0]
     }
@@ -138,7 +138,7 @@ def judge_checkpoint(reference: ReferenceSet, drawn: Drawn) -> tuple[Row, dict[s
         swaps, columns = drawn.swaps()
         names = [reference.names[column] for column in columns]
         for name, success in zip(names, swaps.success, strict=True):
-            row["attributes"][name]["swap"] = finite_or_none(success)
+            row["attributes"][name]["swap"] = finite_number(success)
         matrix = np.full((len(reference.names),) * 2, np.nan)
         matrix[np.ix_(columns, columns)] = swaps.moved
         shown["swap.npy"] = matrix
@@ -220,9 +220,9 @@ def _add(row: Row, reference: ReferenceSet, scores: Mapping[str, Measured]) -> N
     """Adds scores of one set of pictures to a row."""
     for name, measured in scores.items():
         found = {
-            "mean": finite_or_none(measured.value),
+            "mean": finite_number(measured.value),
             "sd": None,
-            "floor": finite_or_none(measured.baseline),
+            "floor": finite_number(measured.baseline),
         }
         if measured.cases is not None:
             found["cases"] = measured.cases

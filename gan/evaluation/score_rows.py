@@ -9,7 +9,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from gan.metrics.scores import FEATURES, PICTURES, base_name, better_direction
+from gan.metrics.scores import (
+    FEATURES,
+    PICTURES,
+    base_name,
+    better_direction,
+    finite_number,
+)
 from gan.runtime.logs import read_rows
 from gan.runtime.storage import Path
 
@@ -61,11 +67,6 @@ def scores_with_numbers(rows: Sequence[Row]) -> list[str]:
     return [
         name for name in score_names(rows) if any(score_mean(r, name) is not None for r in rows)
     ]
-
-
-def finite_number(value: object) -> float | None:
-    """Returns a finite number as a float, and None for null, NaN, infinity or no number."""
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def score_mean(row: Row, name: str) -> float | None:

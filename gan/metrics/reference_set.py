@@ -23,6 +23,7 @@ from gan.metrics.pixels import Pictures
 from gan.metrics.scores import (
     MIN_PICTURES,
     Scores,
+    finite_number,
     full_name,
     score_features,
     score_pictures,
@@ -222,8 +223,8 @@ class ReferenceSet:
                 "positives": int(rates.positives[i]) // len(generated),
                 "tier": tiers[i],
                 **_rates_of(rates, i),
-                "distance": finite_or_none(distances[i]),
-                "real": {**_rates_of(self.rates, i), "distance": finite_or_none(baseline[i])},
+                "distance": finite_number(distances[i]),
+                "real": {**_rates_of(self.rates, i), "distance": finite_number(baseline[i])},
             }
             for i, attribute in enumerate(self.names)
         }
@@ -262,11 +263,6 @@ class ReferenceSet:
         )
 
 
-def finite_or_none(value: float) -> float | None:
-    """`value` as JSON can hold it: None for NaN and infinity."""
-    return float(value) if math.isfinite(value) else None
-
-
 def _mean(values: Float[np.ndarray, " a"]) -> float:
     """The mean of the values that are defined; NaN if none is."""
     return float(np.nanmean(values)) if np.isfinite(values).any() else math.nan
@@ -274,4 +270,4 @@ def _mean(values: Float[np.ndarray, " a"]) -> float:
 
 def _rates_of(rates: conditional.Rates, column: int) -> dict[str, float | None]:
     kinds = ("true_positive", "true_negative", "balanced_accuracy", "f1")
-    return {kind: finite_or_none(getattr(rates, kind)[column]) for kind in kinds}
+    return {kind: finite_number(getattr(rates, kind)[column]) for kind in kinds}

@@ -14,6 +14,7 @@ Checkpoints that were scored before are scored again.
 """
 
 import math
+import numbers
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, NamedTuple
 
@@ -121,6 +122,11 @@ def full_name(name: str, extractor: str) -> str:
     if extractor.startswith("inception") and name in KNOWN_NAMES:
         return KNOWN_NAMES[name] + extractor.removeprefix("inception")
     return f"{name}-{extractor}"
+
+
+def finite_number(value: object) -> float | None:
+    """Returns a finite number as a float, and None for NaN, infinity, null or no number."""
+    return float(value) if isinstance(value, numbers.Real) and math.isfinite(value) else None
 
 
 def base_name(name: str) -> str:

@@ -1,7 +1,7 @@
 """Makes data/inception.npz and data/torch_*.pth with torch-fidelity, under weights from seeds.
 
     pip install torch==2.13.0 numpy pillow tqdm && pip install --no-deps torch-fidelity==0.4.0
-    python tests/metrics/inception_golden.py
+    python tests/helpers/inception_golden.py
 
 The tests make the same weights and images again, with NumPy alone.
 """

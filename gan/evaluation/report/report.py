@@ -21,6 +21,7 @@ from gan.evaluation.report.score_sections import (
     render_protocol,
 )
 from gan.evaluation.score_rows import Row
+from gan.metrics.scores import finite_number
 from gan.runtime import storage
 from gan.runtime.logs import read_rows
 from gan.runtime.storage import Path
@@ -94,9 +95,7 @@ def render_training(folder: Path) -> str:
         return ""
     steps, charts = [row["step"] for row in rows], []
     for title, lines in CURVES.items():
-        curves = [
-            [score_rows.finite_number(row.get(key)) for row in rows] for key in lines.values()
-        ]
+        curves = [[finite_number(row.get(key)) for row in rows] for key in lines.values()]
         if any(value is not None for curve in curves for value in curve):
             svg = figures.draw_training_curves(steps, curves)
             charts.append(page.figure(svg, title, [label for label in lines if label]))

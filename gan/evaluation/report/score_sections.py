@@ -17,13 +17,12 @@ from gan.evaluation.report.page import Cell
 from gan.evaluation.score_rows import (
     Row,
     accuracy_gap,
-    finite_number,
     score_baseline,
     score_deviation,
     score_mean,
     short_name,
 )
-from gan.metrics.scores import better_direction
+from gan.metrics.scores import better_direction, finite_number
 from gan.workdir.best import Best
 
 TIERS = ("sure", "fair", "unsure")

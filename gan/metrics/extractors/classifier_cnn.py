@@ -5,6 +5,7 @@ Its convolutions run at half the side of the pictures or less, so it can be trai
 
 import collections
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -117,36 +118,13 @@ def train_classifier(
     n, side = images.shape[:2]
     network = AttributeCNN(attributes.shape[1], train=True)
     steps = max(LEAST, min(EPOCHS * n, MOST * min(side, 64))) // BATCH
-    rate = optax.warmup_cosine_decay_schedule(0.0, LEARNING_RATE, steps // 10, steps)
-    optimizer = optax.adamw(
-        rate,
-        b2=0.99,
-        weight_decay=WEIGHT_DECAY,
-        mask=lambda p: jax.tree.map(lambda x: x.ndim > 1, p),
-    )
+    optimizer = _make_optimizer(steps)
     device = jax.local_devices()[0]
-    key = jax.random.key(SEED, impl="rbg")  # Draws of "rbg" compile fast.
-
-    def step(state: Any, balance: Balance, batch: Batch, number: Array) -> tuple[Any, Array]:
-        params, moments = state
-        pictures = mirror_and_shift(jax.random.fold_in(key, number), batch.image)
-
-        def objective(params: Any) -> Array:
-            (_, logits), _ = network.apply({"params": params}, pictures, mutable=["batch_stats"])
-            return balanced_loss(logits, batch.attributes, balance)
-
-        value, gradient = jax.value_and_grad(objective)(params)
-        updates, moments = optimizer.update(gradient, moments, params)
-        return (optax.apply_updates(params, updates), moments), value
-
-    def start(key: Key[Array, ""]) -> Any:
-        params = network.init(key, jnp.zeros((1, side, side, 3)))["params"]
-        return params, optimizer.init(params)
-
     with jax.default_device(device):
+        key = jax.random.key(SEED, impl="rbg")  # Draws of "rbg" compile fast.
+        state = jax.device_put(_init_state(network, optimizer, side, key), device)
+        step = _compile_step(network, optimizer, key)
         balance = jax.device_put(Balance.of(attributes), device)
-        state = jax.device_put(compile_for_one_call(start)(key), device)
-        step = jax.jit(step, donate_argnums=0, compiler_options=compiler_options())
         ahead: collections.deque[Array] = collections.deque()
         bar = tqdm(total=steps * BATCH, desc="attributes", unit="img", leave=False, disable=None)
         with bar:
@@ -163,6 +141,45 @@ def train_classifier(
                 f"The attribute classifier's loss is {float(value)} after {steps} steps."
             )
         return average_statistics(network, state[0], images)
+
+
+def _make_optimizer(steps: int) -> optax.GradientTransformation:
+    """AdamW with a warm-up and a cosine; biases and scales have no weight decay."""
+    rate = optax.warmup_cosine_decay_schedule(0.0, LEARNING_RATE, steps // 10, steps)
+    return optax.adamw(
+        rate,
+        b2=0.99,
+        weight_decay=WEIGHT_DECAY,
+        mask=lambda params: jax.tree.map(lambda x: x.ndim > 1, params),
+    )
+
+
+def _init_state(
+    network: AttributeCNN, optimizer: optax.GradientTransformation, side: int, key: Key[Array, ""]
+) -> Any:
+    def init(key: Key[Array, ""]) -> Any:
+        params = network.init(key, jnp.zeros((1, side, side, 3)))["params"]
+        return params, optimizer.init(params)
+
+    return compile_for_one_call(init)(key)
+
+
+def _compile_step(
+    network: AttributeCNN, optimizer: optax.GradientTransformation, key: Key[Array, ""]
+) -> Callable:
+    def step(state: Any, balance: Balance, batch: Batch, number: Array) -> tuple[Any, Array]:
+        params, moments = state
+        pictures = mirror_and_shift(jax.random.fold_in(key, number), batch.image)
+
+        def objective(params: Any) -> Array:
+            (_, logits), _ = network.apply({"params": params}, pictures, mutable=["batch_stats"])
+            return balanced_loss(logits, batch.attributes, balance)
+
+        value, gradient = jax.value_and_grad(objective)(params)
+        updates, moments = optimizer.update(gradient, moments, params)
+        return (optax.apply_updates(params, updates), moments), value
+
+    return jax.jit(step, donate_argnums=0, compiler_options=compiler_options())
 
 
 class Balance(NamedTuple):

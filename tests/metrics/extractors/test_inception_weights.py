@@ -5,18 +5,17 @@ import hashlib
 import io
 import os
 import pickle
-import struct
 import zipfile
 
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 from helpers.inception_golden import DATA, random_state
+from helpers.torch_files import SMALL, WRITERS, assert_same, call, pickled, streamed, text, zipped
 
 from gan.errors import ConfigError, DataError
 from gan.metrics.extractors import inception_weights
 from gan.metrics.extractors.inception_weights import KNOWN, read_weights, to_variables, torch_shapes
-from gan.metrics.extractors.torch_pickle import MAGIC, read_state_dict
 
 
 @pytest.fixture(scope="module")
@@ -26,114 +25,11 @@ def state():
     return random_state(torch_shapes() | others | {"fc.bias": (1008,)})
 
 
-# Opcodes, as bytes.
-
-
-def text(value: str) -> bytes:
-    return b"X" + struct.pack("<I", len(value)) + value.encode()
-
-
-def number(value: int) -> bytes:
-    return b"J" + struct.pack("<i", value)
-
-
-def group(*items: bytes) -> bytes:
-    return b"(" + b"".join(items) + b"t"
-
-
-def call(module: str, name: str, *arguments: bytes) -> bytes:
-    return f"c{module}\n{name}\n".encode() + group(*arguments) + b"R"
-
-
-def tensor(key: str, array: np.ndarray, **changes) -> bytes:
-    """A tensor in the storage `key`; `changes` say what its pickle claims instead."""
-    claims = dict(offset=0, shape=array.shape, num=array.size, storage="FloatStorage")
-    claims |= {"strides": [x // array.itemsize for x in array.strides]} | changes
-    storage = f"ctorch\n{claims['storage']}\n".encode()
-    ordered = call("collections", "OrderedDict")
-    return call(
-        "torch._utils",
-        "_rebuild_tensor_v2",
-        group(text("storage"), storage, text(key), text("cpu"), number(claims["num"])) + b"Q",
-        number(claims["offset"]),
-        group(*map(number, claims["shape"])),
-        group(*map(number, claims["strides"])),
-        b"\x89" + ordered,
-    )
-
-
-def pickled(arrays: dict[str, np.ndarray], **changes) -> bytes:
-    """The pickle of a state dict, as torch.save writes it."""
-    items = (text(k) + tensor(str(i), x, **changes) for i, (k, x) in enumerate(arrays.items()))
-    attributes = b"}" + text("_metadata") + b"}s"
-    return (
-        b"\x80\x02"
-        + call("collections", "OrderedDict")
-        + b"("
-        + b"".join(items)
-        + (b"u" + attributes + b"b.")
-    )
-
-
-def zipped(
-    pickle_: bytes, arrays: dict[str, np.ndarray], packed: bool = False, order: str = "little"
-) -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(
-        file, "w", zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED
-    ) as archive:
-        archive.writestr("archive/data.pkl", pickle_)
-        archive.writestr("archive/byteorder", order)
-        for i, array in enumerate(arrays.values()):
-            archive.writestr(f"archive/data/{i}", array.tobytes())
-        archive.writestr("archive/version", "3\n")
-    return file.getvalue()
-
-
-def streamed(pickle_: bytes, arrays: dict[str, np.ndarray]) -> bytes:
-    """As torch < 1.6 wrote it."""
-    system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"int": 4}}
-    keys = [str(i) for i in range(len(arrays))]
-    heads = [MAGIC, pickle.dumps(1001, 2), pickle.dumps(system, 2), pickle_, pickle.dumps(keys, 2)]
-    numbers = [struct.pack("<q", x.size) + x.tobytes() for x in arrays.values()]
-    return b"".join(heads + numbers)
-
-
-SMALL = {
-    "a": np.arange(6, dtype=np.float32).reshape(2, 3),
-    "b": np.array(7, np.float32),
-    "long name": np.arange(4, dtype=np.float32),
-}
-WRITERS = {"zip": zipped, "stream": streamed}
-
-
-def assert_same(actual: dict, expected: dict) -> None:
-    assert actual.keys() == expected.keys()
-    for name, array in expected.items():
-        np.testing.assert_array_equal(actual[name], array, strict=True)
-
-
 def flat(variables: dict) -> dict[tuple, np.ndarray]:
     return flatten_dict(variables)
 
 
 # What files hold.
-
-
-@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
-def test_a_state_dict_made_by_hand_is_read(write):
-    assert_same(read_state_dict(write(pickled(SMALL), SMALL)), SMALL)
-
-
-@pytest.mark.parametrize("kind", WRITERS)
-def test_a_state_dict_that_torch_wrote_is_read(kind):
-    read = read_state_dict((DATA / f"torch_{kind}.pth").read_bytes())
-    ordered = [np.arange(6).reshape(3, 2, 1, 1), *(np.arange(3) + 100 * i for i in range(1, 5))]
-    names = ["0.weight", *(f"1.{x}" for x in ("weight", "bias", "running_mean", "running_var"))]
-    expected = {k: x.astype(np.float32) for k, x in zip(names, ordered, strict=True)}
-    expected |= {"1.num_batches_tracked": np.array(500)}
-    expected |= {"transposed": np.arange(6, dtype=np.float32).reshape(2, 3).T}
-    assert_same(read, expected)
 
 
 def test_read_weights__are_the_same_from_each_kind_of_file(state, tmp_path):
