@@ -1,18 +1,18 @@
 # shellcheck shell=bash
-# Sourced by the other launchers: makes .venv beside setup.py and installs the project into it, once.
-# Usage: . launch/install.sh EXTRA     PYTHON names the interpreter for a new .venv (else python3).
+# Makes .venv beside setup.py and installs the project into it, once. The other launchers source this file.
+# Usage: . launch/install.sh EXTRA     PYTHON names the interpreter for a new .venv (python3 by default).
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." >/dev/null && pwd) || exit 64
 venv_python=$root/.venv/bin/python
 extra=${1:-}
 
-# The JAX that goes with the accelerator of this machine.
+# Chooses the JAX for this machine's accelerator.
 if nvidia-smi --list-gpus >/dev/null 2>&1; then
   extra=${extra:+$extra,}cuda
 elif compgen -G '/dev/accel*' >/dev/null || [ -n "${TPU_NAME:-}" ]; then
   extra=${extra:+$extra,}tpu
 fi
 
-# A whole .venv? (One that an interrupted or failed `venv` left has no pip.)
+# Makes a .venv if there is none, or if it has no pip because an earlier attempt was interrupted or failed.
 if ! "$venv_python" -c 'import pip' 2>/dev/null; then
   python=${PYTHON:-python3}
   if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
@@ -25,7 +25,7 @@ if ! "$venv_python" -c 'import pip' 2>/dev/null; then
   fi
 fi
 
-# Installed already? The stamp names what was asked for and from which setup.py.
+# Installs unless the stamp says that these extras were installed from this setup.py.
 wanted="[$extra] $(cksum <"$root/setup.py")"
 if ! grep -qxF "$wanted" "$root/.venv/.installed" 2>/dev/null; then
   echo "Installing into $root/.venv (some minutes, once) ..." >&2

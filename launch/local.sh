@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the project into .venv (once) and runs `python -m gan.main` with the arguments given;
-# without any, the quickstart: faces with chosen attributes in a few minutes, on any machine.
+# Installs the project into .venv (once) and runs `python -m gan.main` with the arguments given.
+# Without arguments it runs the quickstart: faces with chosen attributes in a few minutes, on any machine.
 set -u
 . "$(dirname -- "${BASH_SOURCE[0]}")/install.sh" ""
 if [ $# -eq 0 ]; then

@@ -1,21 +1,22 @@
 #!/usr/bin/env bash
-# Trains on a Cloud TPU of one or more hosts: creates it, installs this checkout on all of them, runs `python -m gan.main`
-# there with the arguments given, again where it was stopped or the TPU was taken away, and at last deletes the TPU.
+# Trains on a Cloud TPU of one or more hosts. Creates the TPU, installs this checkout on all its hosts, runs
+# `python -m gan.main` there with the arguments given, runs it again when it was stopped or the TPU was taken away, and
+# deletes the TPU at the end.
 #   TPU_NAME=faces TPU_ZONE=us-central2-b TPU_TYPE=v4-32 launch/tpu_pod.sh --config=configs/celeba64.py \
 #     --workdir=gs://bucket/faces
-# Needs gcloud, signed in, and a terminal that stays (tmux). Optional:
-#   TPU_VERSION   software on the hosts (tpu-ubuntu2204-base; v2-alpha-tpuv5, v2-alpha-tpuv6e, ... by type)
-#   TPU_PYTHON    Python there, installed if it is missing (python3.11)
+# Needs gcloud, signed in, and a terminal that stays open (tmux). Optional variables, with their defaults:
+#   TPU_VERSION   software of the hosts (tpu-ubuntu2204-base; by type also v2-alpha-tpuv5, v2-alpha-tpuv6e, ...)
+#   TPU_PYTHON    Python of the hosts, which is installed if it is missing (python3.11)
 #   TPU_CREATE    more options of `gcloud compute tpus tpu-vm create`, such as "--spot --network=private"
-#   TPU_SETUP     a command for each host before it trains, such as "gcloud storage cp gs://bucket/celeba.zip ."
-#   KEEP=1        do not delete the TPU at the end (one that was there before is never deleted)
-#   MAX_CRASHES   in a row, with no new checkpoint between (3)
+#   TPU_SETUP     a command that each host runs before it trains, such as "gcloud storage cp gs://bucket/celeba.zip ."
+#   KEEP=1        keeps the TPU at the end (a TPU that was there before is never deleted)
+#   MAX_CRASHES   crashes without a new checkpoint between them, after which it gives up (3)
 set -u
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." >/dev/null && pwd) || exit 64
 python=${TPU_PYTHON:-python3.11}
 max_crashes=${MAX_CRASHES:-3}
-created=
-wanted=first
+created=     # Not empty once this script has created a TPU.
+wanted=first # Which TPU to create if there is none: the first one, another one, or none (empty).
 
 for name in TPU_NAME TPU_ZONE TPU_TYPE; do
   if [ -z "${!name:-}" ]; then
@@ -40,7 +41,7 @@ tpu() {
   gcloud compute tpus tpu-vm "$verb" --quiet --zone="$TPU_ZONE" "$@" </dev/null
 }
 
-on_all() { # Where a host is gone, ssh notices within 90 s.
+run_on_all() { # ssh notices within 90 s if a host is gone.
   tpu ssh "$TPU_NAME" --worker=all --ssh-flag=-oServerAliveInterval=30 --command="$1"
 }
 
@@ -49,12 +50,12 @@ state() {
 }
 
 create() {
-  # shellcheck disable=SC2086 # Options.
+  # shellcheck disable=SC2086 # TPU_CREATE holds several options.
   tpu create "$TPU_NAME" --accelerator-type="$TPU_TYPE" --version="${TPU_VERSION:-tpu-ubuntu2204-base}" \
     ${TPU_CREATE:-}
 }
 
-# Until the TPU is ready: an hour at most or, where another is wanted and there is no room for it, ten.
+# Waits until the TPU is ready: an hour at most, or ten hours if another one is wanted and there is no room for it.
 bring_up() {
   local now
   for _ in {1..120}; do
@@ -88,7 +89,7 @@ bring_up() {
   return 70
 }
 
-# The checkout as it is: what git tracks, or would.
+# Copies this checkout, all files that git tracks or would track, to the hosts and installs it there.
 install() {
   local archive
   archive=$(mktemp -d)/gan.tar.gz
@@ -97,7 +98,7 @@ install() {
   local code=$?
   rm -r -- "$(dirname -- "$archive")"
   [ "$code" -eq 0 ] || return "$code"
-  on_all "set -e
+  run_on_all "set -e
     if ! command -v $python >/dev/null; then
       sudo apt-get -o DPkg::Lock::Timeout=300 update -q
       sudo apt-get -o DPkg::Lock::Timeout=300 install -q -y $python $python-venv
@@ -107,12 +108,12 @@ install() {
     PYTHON=$python TPU_NAME=$TPU_NAME launch/local.sh --help >/dev/null"
 }
 
-# Its exit code is the lowest of the hosts' that is not 0: 64 rather than the 134 of those that thereby lost a peer.
-# (gcloud's is the first host's.)
+# Trains on all hosts. Returns the lowest exit code of the hosts that is not 0, so that the 64 of one host counts, and not
+# the 134 of those that lost it as a peer. (gcloud returns the code of the first host.)
 run() {
   local log codes
   log=$(mktemp)
-  on_all "cd gan && .venv/bin/python -m gan.main $(printf '%q ' "$@")
+  run_on_all "cd gan && .venv/bin/python -m gan.main $(printf '%q ' "$@")
     code=\$?; echo \"Host ended with exit code \$code.\"; exit \$code" 2>&1 | tee -- "$log"
   codes="${PIPESTATUS[0]} $(sed -n 's/.*Host ended with exit code \([0-9]*\)[.].*/\1/p' "$log" | tr '\n' ' ')"
   rm -- "$log"
@@ -123,6 +124,7 @@ run() {
   return "$code"
 }
 
+# Deletes the TPU if this script created it, else says what it costs; then exits with a code.
 finish() {
   if [ -n "$created" ] && [ -z "${KEEP:-}" ]; then tpu delete "$TPU_NAME" && exit "$1"; fi
   if [ -n "$(state)" ]; then
@@ -143,7 +145,7 @@ while true; do
     0 | 64 | 65 | 73) finish "$code" ;;
     75) echo "Stopped and saved: runs again." >&2 ;;
     *)
-      sleep 30 # A TPU that is taken away says so a little later.
+      sleep 30 # The state of a TPU that was taken away changes a little later.
       if [[ $(state) != @(PREEMPTED|TERMINATED) ]]; then
         last=$newest
         newest=$(gcloud storage ls "$workdir/checkpoints/" 2>/dev/null | sort -V | tail -n 1)

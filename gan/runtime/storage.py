@@ -118,7 +118,7 @@ def find_matches(pattern: Path) -> list[Path]:
 def write_file(path: Path, data: bytes) -> None:
     """Writes a whole file; if that fails, the file that was there before stays."""
     if is_remote(path):
-        with _raise_as_os_error():
+        with raise_as_os_error():
             path.write_bytes(data)  # Makes no folder before: `mkdir` would make an S3 bucket.
         return
     partial = path.with_name(f".{path.name}.partial")
@@ -131,7 +131,7 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _raise_as_os_error() -> Iterator[None]:
+def raise_as_os_error() -> Iterator[None]:
     """Raises the errors of a bucket's client, which has its own types, as OSError."""
     try:
         yield
@@ -143,7 +143,7 @@ def _raise_as_os_error() -> Iterator[None]:
 
 def copy_file(source: Path, target: Path) -> None:
     """Copies a file of any size. On a disk it survives a power cut once this returns."""
-    with _raise_as_os_error(), source.open("rb") as file, target.open("wb") as copied:
+    with raise_as_os_error(), source.open("rb") as file, target.open("wb") as copied:
         shutil.copyfileobj(file, copied, 2**24)
         if not is_remote(target):
             copied.flush()

@@ -97,9 +97,10 @@ def read_state(path: Path, like: Any) -> Any:
 def remove_unfinished(folder: Path) -> None:
     """Deletes what a failed or killed write has left: it takes the room of the next one."""
     if storage.is_remote(folder):
-        for path in folder.glob("*"):
-            if path.name.isdecimal() and not is_complete(path):
-                path.rmtree()
+        with storage.raise_as_os_error():
+            for path in folder.glob("*"):
+                if path.name.isdecimal() and not is_complete(path):
+                    path.rmtree()
         return
     for path in folder.glob("*.orbax-checkpoint-tmp*"):
         shutil.rmtree(path, ignore_errors=True)

@@ -84,11 +84,17 @@ class Checkpoints:
         """
         if self._written:
             self._written.result()
-        if not cluster.is_first() or step in self.steps():
+        if not cluster.is_first() or self._is_saved(step):
             return
         # Copied, since on CPU it may be the device's own memory, which the next step reuses.
         self._snapshot = Snapshot(step, jax.tree.map(np.array, on_host(state)), metrics)
         self._written = self._thread.submit(self._write, self._snapshot)
+
+    def _is_saved(self, step: int) -> bool:
+        """Whether a step is saved; no where that cannot be seen, so that writing says why."""
+        with contextlib.suppress(OSError), storage.raise_as_os_error():
+            return step in self.steps()
+        return False
 
     def wait(self, patience: float = PATIENCE) -> None:
         """Waits until what was saved last is on the disk.

@@ -1,6 +1,6 @@
-"""launch/kubernetes.yaml against the schemas of Kubernetes and JobSet, and the promises it makes.
+"""launch/kubernetes.yaml: valid by the schemas of Kubernetes and JobSet, and as it promises.
 
-No cluster is asked: nothing here shows that the pods run.
+No cluster is asked, so nothing here shows that the pods run.
 """
 
 from pathlib import Path
@@ -9,7 +9,6 @@ import pytest
 import yaml
 
 from gan import errors
-from gan.main import INTERNAL
 
 kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="the test extra has it")
 models = pytest.importorskip("kubeflow_trainer_api.models", reason="the test extra has it")
@@ -22,7 +21,7 @@ JOBS = {
 }
 PODS = {kind: job["template"]["spec"] for kind, job in JOBS.items()}
 STOP = {error.exit_code for error in (errors.ConfigError, errors.DataError, errors.WorkdirInUse)}
-VERSIONS = ("1.29.0", "1.33.0", "1.37.0")  # The first that counts crashes by index, and later.
+VERSIONS = ("1.29.0", "1.33.0", "1.37.0")  # 1.29 is the first that counts crashes by index.
 JOBSET_ACTIONS = {"FailJobSet", "RestartJobSet", "RestartJobSetAndIgnoreMaxRestarts"}
 JOB_FAILURES = {
     *("BackoffLimitExceeded", "DeadlineExceeded", "FailedIndexes", "MaxFailedIndexesExceeded"),
@@ -31,7 +30,7 @@ JOB_FAILURES = {
 
 
 def unknown(given, known, path=""):
-    """Where `given` has fields that `known`, the same read by a model, has lost."""
+    """Finds the fields of `given` that are lost in `known`, the same document read by a model."""
     if isinstance(given, dict):
         here = [f"{path}.{name}" for name in given if name not in known]
         rest = [(given[name], known[name], f"{path}.{name}") for name in given if name in known]
@@ -48,7 +47,7 @@ def environment(kind):
 
 
 def exit_codes(kind):
-    """What becomes of each exit code that the policy names."""
+    """Returns the rule and action for each exit code that the policy names."""
     rules = JOBS[kind]["podFailurePolicy"]["rules"]
     assert all(rule["onExitCodes"]["operator"] == "In" for rule in rules if "onExitCodes" in rule)
     return {
@@ -60,21 +59,21 @@ def exit_codes(kind):
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("kind", ["NetworkPolicy", "Service", "Job", "JobSet"])
-def test_kubernetes_knows_every_field_and_type(kind, version):
+def test_kubernetes__knows_every_field_and_type(kind, version):
     document = DOCUMENTS[kind]
-    if kind == "JobSet":  # Kubernetes has no schema of it; but what it makes is a Job.
+    if kind == "JobSet":  # Kubernetes has no schema of a JobSet, but of the Job that it makes.
         job = JOBS["JobSet"]
         document = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "x"}, "spec": job}
     kubernetes_validate.validate(document, version, strict=True)
 
 
-def test_a_wrong_field_would_be_found():
+def test_kubernetes__would_find_a_wrong_field():
     wrong = {**DOCUMENTS["Service"], "spec": {"clusterIp": "None"}}
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(wrong, VERSIONS[0], strict=True)
 
 
-def test_jobset_knows_every_field_type_and_value():
+def test_jobset__knows_every_field_type_and_value():
     jobset = DOCUMENTS["JobSet"]
     assert jobset["apiVersion"] == "jobset.x-k8s.io/v1alpha2"
     assert unknown(jobset, models.JobsetV1alpha2JobSet.from_dict(jobset).to_dict()) == []
@@ -83,30 +82,30 @@ def test_jobset_knows_every_field_type_and_value():
         assert set(rule["onJobFailureReasons"]) <= JOB_FAILURES
 
 
-def test_a_wrong_field_of_a_jobset_would_be_found():
+def test_jobset__would_find_a_wrong_field():
     wrong = {"metadata": {}, "spec": {"network": {"enableDnsHostnames": True}}}
     back = models.JobsetV1alpha2JobSet.from_dict(wrong).to_dict()
     assert unknown(wrong, back) == [".spec.network.enableDnsHostnames"]
 
 
-def test_one_command_applies_one_of_the_two():
+def test_labels__one_command_applies_one_of_the_two():
     labels = {kind: one["metadata"].get("labels", {}) for kind, one in DOCUMENTS.items()}
     launcher = {kind: label.get("launcher") for kind, label in labels.items()}
     assert launcher == {"NetworkPolicy": None, "Service": "job", "Job": "job", "JobSet": "jobset"}
 
 
-def test_the_job_fails_at_once_where_a_retry_cannot_help():
+def test_job__fails_at_once_where_a_retry_cannot_help():
     codes = exit_codes("Job")
     assert {code for code, (_, action) in codes.items() if action == "FailJob"} == STOP
     assert codes.pop(errors.Preempted.exit_code) == (2, "Ignore")
     assert set(codes) == STOP  # All others count as crashes, of which there may be only so many.
-    assert errors.Diverged.exit_code == INTERNAL not in codes
+    assert errors.Diverged.exit_code == errors.INTERNAL not in codes
     assert JOBS["Job"]["podFailurePolicy"]["rules"][1]["action"] == "Ignore"
     assert JOBS["Job"]["backoffLimitPerIndex"] > 0 == JOBS["Job"]["maxFailedIndexes"]
 
 
-def test_the_jobset_fails_at_once_where_a_retry_cannot_help():
-    """It sees of a failed Job only which rule's message it failed with: the first one's stops."""
+def test_jobset__fails_at_once_where_a_retry_cannot_help():
+    """A JobSet sees only the message of the rule by which a Job failed, so that decides."""
     codes = exit_codes("JobSet")
     assert {code for code, (index, _) in codes.items() if index == 0} == STOP
     assert set(codes) == STOP | {errors.Preempted.exit_code}
@@ -121,7 +120,7 @@ def test_the_jobset_fails_at_once_where_a_retry_cannot_help():
 
 
 @pytest.mark.parametrize("kind", JOBS)
-def test_a_node_that_is_taken_away_counts_not_as_a_crash(kind):
+def test_pods__a_node_that_is_taken_away_is_no_crash(kind):
     disrupted = [{"type": "DisruptionTarget", "status": "True"}]
     assert disrupted in [
         rule.get("onPodConditions") for rule in JOBS[kind]["podFailurePolicy"]["rules"][1:]
@@ -129,7 +128,7 @@ def test_a_node_that_is_taken_away_counts_not_as_a_crash(kind):
 
 
 @pytest.mark.parametrize("kind", JOBS)
-def test_all_hosts_start_at_once_and_find_the_first(kind):
+def test_pods__start_at_once_and_find_the_first(kind):
     job, name = JOBS[kind], DOCUMENTS[kind]["metadata"]["name"]
     hosts = job["completions"]
     assert job["completionMode"] == "Indexed"
@@ -154,14 +153,14 @@ def test_all_hosts_start_at_once_and_find_the_first(kind):
     assert names.index("POD_IP") < names.index("JAX_COORDINATOR_BIND_ADDRESS")  # Else it stays.
 
 
-def test_both_run_the_same_pod():
+def test_pods__are_the_same_in_both():
     job, jobset = ({**pod, "subdomain": ""} for pod in PODS.values())
     text = yaml.safe_dump(job).replace("gan-0.gan:", "gan-set-hosts-0-0.gan-set:")
     assert text == yaml.safe_dump(jobset)
 
 
 @pytest.mark.parametrize("kind", JOBS)
-def test_a_pod_may_do_little(kind):
+def test_pods__may_do_little(kind):
     pod = PODS[kind]
     assert pod["automountServiceAccountToken"] is False
     assert pod["securityContext"]["runAsNonRoot"]
@@ -183,8 +182,8 @@ def test_a_pod_may_do_little(kind):
 
 
 @pytest.mark.parametrize("kind", JOBS)
-def test_what_is_written_has_a_place(kind):
-    """The root is read-only: run, prepared data, compiled programs and temporary files."""
+def test_pods__have_a_place_for_all_they_write(kind):
+    """The root is read-only; run, data, compiled programs and temporary files are written."""
     (container,) = PODS[kind]["containers"]
     places = [mount["mountPath"] for mount in container["volumeMounts"]]
     options = dict(argument.split("=", 1) for argument in container["args"])
@@ -197,12 +196,12 @@ def test_what_is_written_has_a_place(kind):
 
 
 @pytest.mark.parametrize("kind", JOBS)
-def test_there_is_time_to_save(kind):
+def test_pods__have_time_to_save(kind):
     assert PODS[kind]["terminationGracePeriodSeconds"] >= 120
     assert PODS[kind]["restartPolicy"] == "Never"
 
 
-def test_only_the_pods_of_a_run_reach_each_other():
+def test_network_policy__only_the_pods_of_a_run_reach_each_other():
     policy = DOCUMENTS["NetworkPolicy"]["spec"]
     own = [{"podSelector": policy["podSelector"]}]
     for job in JOBS.values():

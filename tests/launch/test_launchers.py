@@ -1,4 +1,4 @@
-"""The launchers, with a Python that only tells what it is asked to do."""
+"""The launchers, with a Python that only prints what it is asked to do."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = sorted([*ROOT.glob("launch/*.s*"), *ROOT.glob("tests/*.sh"), ROOT / ".ci/run"])
+SCRIPTS = sorted([*ROOT.glob("launch/*.s*"), *ROOT.glob("tests/**/*.sh"), ROOT / ".ci/run"])
 FAKE = """#!/usr/bin/env bash
 case "$*" in
   "-c import pip") ;;
@@ -40,7 +40,7 @@ def call(script: Path, *arguments: str, cwd: Path) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_without_arguments_the_quickstart_is_installed_for_once_and_run(project, tmp_path):
+def test_local__without_arguments_installs_once_and_runs_the_quickstart(project, tmp_path):
     run = "-m gan.main --config=configs/quickstart.py --workdir=runs/quickstart"
     install, first = call(project / "launch/local.sh", cwd=tmp_path)
     assert install.endswith(
@@ -50,28 +50,28 @@ def test_without_arguments_the_quickstart_is_installed_for_once_and_run(project,
     assert call(project / "launch/local.sh", cwd=tmp_path) == [first]
 
 
-def test_arguments_and_folder_stay_as_they_are(project, tmp_path):
+def test_local__keeps_arguments_and_folder_as_they_are(project, tmp_path):
     arguments = ("--workdir=my run", "--attributes=Smiling=1,Male=0")
     *_, told = call(project / "launch/local.sh", *arguments, cwd=tmp_path)
     assert told == f"{tmp_path}: -m gan.main --workdir=my run --attributes=Smiling=1,Male=0"
 
 
-def test_another_setup_is_installed_again(project):
+def test_install__installs_another_setup_again(project):
     call(project / "launch/local.sh", cwd=project)
     with (project / "setup.py").open("a") as file:
         file.write("# changed\n")
     assert len(call(project / "launch/local.sh", cwd=project)) == 2
 
 
-def test_the_tests_bring_their_extra(project):
-    install, *rest = call(project / "launch/test.sh", "tests/test_step.py", cwd=project)
+def test_test__installs_its_extra_and_passes_arguments_on(project):
+    install, *rest = call(project / "launch/test.sh", "tests/model/test_step.py", cwd=project)
     assert install.endswith(f"{project}[test]")
     assert [line.split(": ", 1)[1] for line in rest] == [
-        *("-m ruff check .", "-m ruff format --check .", "-m pytest tests/test_step.py"),
+        *("-m ruff check .", "-m ruff format --check .", "-m pytest tests/model/test_step.py"),
     ]
 
 
-def test_an_old_python_is_refused_with_the_remedy(project):
+def test_install__refuses_an_old_python_with_the_remedy(project):
     shutil.rmtree(project / ".venv")
     old = project / "old"
     old.write_text("#!/usr/bin/env bash\nexit 1\n")
@@ -86,7 +86,7 @@ def test_an_old_python_is_refused_with_the_remedy(project):
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
-def test_shellcheck_finds_nothing(script):
+def test_scripts__shellcheck_finds_nothing(script):
     beside = Path(sys.executable).parent
     shellcheck = shutil.which("shellcheck", path=f"{beside}:{os.environ['PATH']}")
     if shellcheck is None:
@@ -98,13 +98,12 @@ def test_shellcheck_finds_nothing(script):
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
-def test_what_is_run_can_be_run(script):
-    """All but the one that is sourced."""
+def test_scripts__can_be_run_unless_they_are_sourced(script):
     subprocess.run(["bash", "-n", str(script)], check=True)
     assert os.access(script, os.X_OK) == (script.name != "install.sh")
 
 
-def test_the_page_names_every_launcher():
+def test_readme__names_every_launcher():
     page = (ROOT / "launch/README.md").read_text()
     launchers = {path.name for path in (ROOT / "launch").iterdir()}
     launchers -= {"README.md", "install.sh", "test.sh"}

@@ -1,6 +1,6 @@
-"""launch/slurm.sbatch in a real Slurm cluster of two nodes on this host, which the tests bring up.
+"""launch/slurm.sbatch in a real Slurm cluster of two nodes on this host, which the tests start.
 
-However a run is stopped, it ends with the state of one that never was.
+However a run is stopped, it ends with the state of a run that never was.
 """
 
 import json
@@ -27,7 +27,7 @@ pytestmark = [
 ]
 STEPS, EVERY = 200, 25
 PATIENCE = 300  # Seconds, for anything.
-# In place of the trainer: its two tasks end as their numbers say, on SIGTERM as preempted.
+# Stands in for the trainer: its two tasks exit with the codes given, and with 75 on SIGTERM.
 STAND_IN = """#!/bin/bash
 trap "exit 75" TERM
 codes=(%s)
@@ -41,7 +41,7 @@ class Cluster:
 
     def __init__(self, folder: Path):
         self.folder, self.project = folder, folder / "project"
-        # Proxies are for addresses elsewhere.
+        # Slurm's daemons are on this host, where no proxy is needed.
         kept = {name: text for name, text in os.environ.items() if "proxy" not in name.lower()}
         self.environment = kept | {
             "SLURM_CONF": str(folder / "slurm/slurm.conf"),
@@ -82,13 +82,13 @@ class Cluster:
         between: str = "=",
         **environment: str,
     ) -> "Job":
-        """A training on both nodes, one process on each."""
+        """Submits a training on both nodes, one process on each."""
         exported = ",".join(["ALL", *(f"{name}={text}" for name, text in environment.items())])
         number = self.call(
             *("sbatch", "--parsable", "--nodes=2", "--gpus-per-node=0", "--cpus-per-task=1"),
             *(f"--export={exported}", *options, "launch/slurm.sbatch"),
             *f"--workdir{between}{self.folder / workdir}".split(" "),
-            f"--config={ROOT / 'tests/helpers/tiny.py'}",
+            f"--config={tiny.__file__}",
             f"--config.data.cache_dir={self.folder / 'data'}",
             *(f"--config.steps={steps}", f"--config.checkpoint_every={EVERY}"),
             *(f"--config.log_every={EVERY}", f"--config.sample_every={steps}"),
@@ -103,7 +103,7 @@ class Job:
         self.cluster, self.number, self.workdir = cluster, number, workdir
 
     def told(self) -> str:
-        """Its log, of all its starts."""
+        """Returns its log, of all its starts."""
         path = self.cluster.project / f"slurm-{self.number}.out"
         return path.read_text() if path.exists() else ""
 
@@ -112,7 +112,7 @@ class Job:
         return re.search(rf"\b{name}=(\S*)", text)[1]
 
     def wait(self, what: str, condition: Callable[[], bool], ended: bool = False) -> None:
-        """Until `condition`, or it failed. It may have `ended`, or that is a failure as well."""
+        """Waits for `condition`. Fails if the job ends before, unless it may have `ended`."""
         deadline = time.monotonic() + PATIENCE
         while not condition():
             alive = ended or self.field("JobState") in ("PENDING", "RUNNING", "COMPLETING")
@@ -133,17 +133,17 @@ class Job:
         return sorted(int(path.name) for path in folder.glob("*") if path.name.isdecimal())
 
     def wait_saved(self) -> None:
-        """Until it trains and has saved."""
+        """Waits until it trains and has saved."""
         self.wait("saved", lambda: bool(self.steps()))
         assert self.field("JobState") == "RUNNING"
 
     def wait_queued_again(self, restarts: int) -> None:
-        """Until it waits for its next start, which Slurm would hold back for two minutes."""
+        """Waits until it is queued for its next start, and lets Slurm start it now."""
         self.wait(
             f"queued for start {restarts + 1}",
             lambda: (self.field("JobState"), self.field("Restarts")) == ("PENDING", str(restarts)),
         )
-        # What ended in this second would be taken for what starts in it.
+        # Slurm mistakes a job that ends in this second for one that starts in it.
         time.sleep(2)
         self.cluster.call("scontrol", "update", f"JobId={self.number}", "StartTime=now")
 
@@ -159,9 +159,9 @@ class Job:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory) -> Iterator[Cluster]:
-    """It ends with its input: also where these tests are killed."""
+    """Slurm on this host, which ends with its input, even if these tests are killed."""
     cluster = Cluster(tmp_path_factory.mktemp("slurm"))
-    command = [str(ROOT / "tests/one_host_slurm.sh"), str(cluster.folder / "slurm"), "2"]
+    command = [str(ROOT / "tests/helpers/one_host_slurm.sh"), str(cluster.folder / "slurm"), "2"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, env=cluster.environment) as daemons:
         deadline = time.monotonic() + 60
         while cluster.idle() != 2:
@@ -192,13 +192,13 @@ def check_goes_on(job: Job, undisturbed: Job, restarts: int = 1) -> None:
 
 
 @pytest.mark.series
-def test_both_nodes_train_together(undisturbed):
+def test_slurm__both_nodes_train_together(undisturbed):
     environment = json.loads((undisturbed.workdir / "environment.json").read_text())
     assert environment["processes"] == 2
 
 
 @pytest.mark.slow
-def test_preempted_by_a_higher_partition(cluster, undisturbed):
+def test_slurm__preempted_by_a_higher_partition_it_goes_on(cluster, undisturbed):
     job = cluster.submit("preempted")
     job.wait_saved()
     cluster.call("sbatch", "--partition=high", "--nodes=2", "--exclusive", "--wrap=sleep 3")
@@ -207,7 +207,7 @@ def test_preempted_by_a_higher_partition(cluster, undisturbed):
 
 
 @pytest.mark.series
-def test_requeued_by_hand(cluster, undisturbed):
+def test_slurm__requeued_by_hand_it_goes_on(cluster, undisturbed):
     job = cluster.submit("requeued")
     job.wait_saved()
     cluster.call("scontrol", "requeue", job.number)
@@ -215,7 +215,7 @@ def test_requeued_by_hand(cluster, undisturbed):
 
 
 @pytest.mark.series
-def test_a_killed_task_is_a_crash_and_tried_again(cluster, undisturbed):
+def test_slurm__a_killed_task_is_a_crash_and_tried_again(cluster, undisturbed):
     job = cluster.submit("killed")
     job.wait_saved()
     kill_a_task(job)
@@ -225,7 +225,7 @@ def test_a_killed_task_is_a_crash_and_tried_again(cluster, undisturbed):
 
 
 def kill_a_task(job: Job) -> None:
-    """kill -9 of the Python of the second process."""
+    """Kills the Python of the second process with SIGKILL."""
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             variables = (folder / "environ").read_bytes().split(b"\0")
@@ -240,7 +240,7 @@ def kill_a_task(job: Job) -> None:
 
 
 @pytest.mark.series
-def test_cancelled_it_saves_and_does_not_queue_again(cluster, undisturbed):
+def test_slurm__cancelled_it_saves_and_does_not_queue_again(cluster, undisturbed):
     job = cluster.submit("cancelled")
     job.wait_saved()
     cluster.call("scancel", job.number)
@@ -256,8 +256,8 @@ def test_cancelled_it_saves_and_does_not_queue_again(cluster, undisturbed):
 
 
 @pytest.mark.series
-def test_at_its_time_limit(cluster, undisturbed):
-    """Slurm looks for it twice a minute, so this run is longer."""
+def test_slurm__at_its_time_limit_it_goes_on(cluster, undisturbed):
+    """Slurm checks time limits twice a minute, so this run is longer."""
     speed = max(map(int, re.findall(r"\| (\d+) img/s", undisturbed.told())))
     steps = max(45 * speed // tiny.get_config().data.batch_size, STEPS)
     through = cluster.submit("unlimited", steps=steps)
@@ -277,7 +277,7 @@ def test_at_its_time_limit(cluster, undisturbed):
 
 
 @pytest.mark.series
-def test_a_wrong_configuration_is_not_tried_again(cluster):
+def test_slurm__a_wrong_configuration_is_not_tried_again(cluster):
     job = cluster.submit("wrong", steps=-1)
     job.wait_state("FAILED")
     assert job.field("ExitCode") == "64:0"
@@ -299,8 +299,8 @@ def stand_in(cluster) -> Iterator[Callable[..., Job]]:
 
 @pytest.mark.series
 @pytest.mark.parametrize("codes", [(64, 134), (65, 75), (134, 73)])
-def test_what_one_task_found_wrong_is_not_lost_among_the_others(stand_in, codes):
-    """The exit code of srun is the highest."""
+def test_slurm__what_one_task_found_wrong_is_not_lost_among_the_others(stand_in, codes):
+    """The exit code of srun is the highest of all tasks."""
     job = stand_in(*codes)
     job.wait_state("FAILED")
     assert job.field("ExitCode") == f"{min(codes)}:0"
@@ -308,7 +308,7 @@ def test_what_one_task_found_wrong_is_not_lost_among_the_others(stand_in, codes)
 
 
 @pytest.mark.series
-def test_too_many_crashes_end_it(stand_in):
+def test_slurm__too_many_crashes_end_it(stand_in):
     job = stand_in(134, 70, MAX_CRASHES="2")
     job.wait_queued_again(1)
     job.wait_state("FAILED")
@@ -319,7 +319,7 @@ def test_too_many_crashes_end_it(stand_in):
 
 @pytest.mark.series
 @pytest.mark.parametrize("between", ["=", " "])
-def test_a_new_checkpoint_forgives_the_crashes_before(stand_in, between):
+def test_slurm__a_new_checkpoint_forgives_the_crashes_before(stand_in, between):
     job = stand_in(137, 137, MAX_CRASHES="2", between=between)
     for start in (1, 2):
         job.wait_queued_again(start)
@@ -331,7 +331,7 @@ def test_a_new_checkpoint_forgives_the_crashes_before(stand_in, between):
 
 
 @pytest.mark.series
-def test_a_saved_stop_is_no_crash(stand_in):
+def test_slurm__a_saved_stop_is_no_crash(stand_in):
     job = stand_in(75, 75, MAX_CRASHES="1")
     for start in (1, 2):
         job.wait_queued_again(start)

@@ -1,6 +1,6 @@
-"""launch/tpu_pod.sh with a cloud of folders: a `gcloud` that runs on each "host" what it is told.
+"""launch/tpu_pod.sh with a stand-in for `gcloud`, whose hosts are folders of this machine.
 
-What Google's machines do is not shown by this.
+Nothing here shows what Google's machines do.
 """
 
 import os
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 HOSTS = 2
 GCLOUD = """#!/usr/bin/env bash
 # The TPU is the file `state`, its hosts are folders; `runs` has a line for each run: what becomes
-# of each host. Tells in `asked` what it does.
+# of each host. It writes to `asked` what it was asked for.
 cd "$CLOUD"
 if [ "$1 $2" = "storage ls" ]; then
   for step in $(cat checkpoints 2>/dev/null); do echo "$3$step/"; done
@@ -128,7 +128,7 @@ def asked_for(cloud: Path) -> list[str]:
 FRESH = ["create", "scp", "install", "run"]
 
 
-def test_a_new_tpu_is_created_used_by_all_hosts_and_deleted(cloud):
+def test_tpu_pod__creates_a_tpu_uses_all_its_hosts_and_deletes_it(cloud):
     code, asked, _ = launch(cloud, "0 0\n", TPU_CREATE="--spot --network=private")
     assert (code, asked) == (0, [*FRESH, "delete"])
     ran = (cloud / "ran").read_text().splitlines()
@@ -140,7 +140,7 @@ def test_a_new_tpu_is_created_used_by_all_hosts_and_deleted(cloud):
     assert not (cloud / "state").exists()
 
 
-def test_what_git_ignores_stays_here_and_jax_is_the_tpu_one(cloud):
+def test_tpu_pod__what_git_ignores_stays_here_and_jax_is_the_tpu_one(cloud):
     launch(cloud, "0 0\n", KEEP="1")
     host = cloud / "host0/gan"
     assert (host / "launch/tpu_pod.sh").exists()
@@ -150,66 +150,66 @@ def test_what_git_ignores_stays_here_and_jax_is_the_tpu_one(cloud):
     assert list(cloud.parent.glob("tmp.*")) == []
 
 
-def test_kept_it_says_what_it_costs(cloud):
+def test_tpu_pod__kept_it_says_that_it_costs_money(cloud):
     code, asked, told = launch(cloud, "0 0\n", KEEP="1")
     assert (code, asked) == (0, FRESH)
     assert "costs money" in told
     assert "gcloud compute tpus tpu-vm delete faces --zone=zone-b" in told
 
 
-def test_one_that_was_there_is_used_and_stays(cloud):
+def test_tpu_pod__one_that_was_there_is_used_and_stays(cloud):
     (cloud / "state").write_text("READY\n")
     code, asked, told = launch(cloud, "0 0\n")
     assert (code, asked) == (0, ["scp", "install", "run"])
     assert "costs money" in told
 
 
-def test_a_setup_command_is_run_on_each_host_first(cloud):
+def test_tpu_pod__runs_a_setup_command_on_each_host_first(cloud):
     code, _, _ = launch(cloud, "0 0\n", TPU_SETUP="touch celeba.zip", KEEP="1")
     assert code == 0
     assert all((cloud / f"host{host}/gan/celeba.zip").exists() for host in range(HOSTS))
 
 
-def test_saved_it_runs_again(cloud):
+def test_tpu_pod__saved_it_runs_again(cloud):
     code, asked, _ = launch(cloud, "75 75\n75 75\n0 0\n", MAX_CRASHES="1")
     assert code == 0
     assert asked.count("run") == 3
     assert asked.count("create") == 1
 
 
-def test_taken_away_another_is_created(cloud):
+def test_tpu_pod__taken_away_another_is_created(cloud):
     code, asked, told = launch(cloud, "taken\n0 0\n", MAX_CRASHES="1")
     assert (code, asked) == (0, [*FRESH, "sleep 30", "delete", *FRESH, "delete"])
     assert "taken away (PREEMPTED)" in told
 
 
-def test_for_another_it_waits_until_there_is_room(cloud):
+def test_tpu_pod__for_another_it_waits_until_there_is_room(cloud):
     (cloud / "state").write_text("PREEMPTED\n")
     (cloud / "full").touch()
     code, asked, _ = launch(cloud, "0 0\n")
     assert (code, asked) == (0, ["delete", "create", "sleep 300", *FRESH, "delete"])
 
 
-def test_for_the_first_it_does_not_wait(cloud):
+def test_tpu_pod__for_the_first_it_does_not_wait(cloud):
     (cloud / "full").touch()
     assert launch(cloud, "")[:2] == (70, ["create"])
 
 
-def test_one_that_somebody_deleted_is_not_created_again(cloud):
+def test_tpu_pod__one_that_somebody_deleted_is_not_created_again(cloud):
     code, asked, told = launch(cloud, "gone\n")
     assert (code, asked) == (70, [*FRESH, "sleep 30", "delete"])
     assert "somebody deleted it" in told
 
 
 @pytest.mark.parametrize("runs", ["64 64", "65 134", "134 64", "134 73", "75 64"])
-def test_where_a_retry_cannot_help_it_stops(cloud, runs):
+def test_tpu_pod__stops_where_a_retry_cannot_help(cloud, runs):
     """Whichever host says so, and whatever becomes of the others."""
     code, asked, _ = launch(cloud, f"{runs}\n0 0\n")
     assert code == min(map(int, runs.split()))
     assert asked == [*FRESH, "delete"]
 
 
-def test_crashes_are_retried_so_often(cloud):
+def test_tpu_pod__retries_crashes_so_often(cloud):
     code, asked, told = launch(cloud, "134 70\n255 0\n137 134\n0 0\n")
     assert code == 134
     assert asked.count("run") == 3
@@ -217,7 +217,7 @@ def test_crashes_are_retried_so_often(cloud):
     assert "3 of at most 3" in told
 
 
-def test_a_new_checkpoint_forgives_the_crashes_before(cloud):
+def test_tpu_pod__a_new_checkpoint_forgives_the_crashes_before(cloud):
     script = cloud.parent / "bin/sleep"
     script.write_text('echo "${RANDOM}00" >"$CLOUD/checkpoints"\n')  # One each time it waits.
     code, asked, _ = launch(cloud, "70 70\n70 70\n70 70\n0 0\n", MAX_CRASHES="2")
@@ -225,7 +225,7 @@ def test_a_new_checkpoint_forgives_the_crashes_before(cloud):
     assert asked.count("run") == 4
 
 
-def test_interrupted_it_leaves_the_tpu_and_says_so(cloud):
+def test_tpu_pod__interrupted_it_leaves_the_tpu_and_says_so(cloud):
     scripts = cloud.parent / "bin/sleep"
     scripts.unlink()  # The real one, to wait for.
     process = subprocess.Popen(
@@ -249,14 +249,14 @@ def test_interrupted_it_leaves_the_tpu_and_says_so(cloud):
 
 
 @pytest.mark.parametrize("name", ["TPU_NAME", "TPU_ZONE", "TPU_TYPE"])
-def test_a_missing_name_is_named(cloud, name):
+def test_tpu_pod__names_a_missing_variable(cloud, name):
     code, asked, told = launch(cloud, "", **{name: ""})
     assert (code, asked) == (64, [])
     assert f"{name} is not set" in told
 
 
 @pytest.mark.parametrize("given", ["--workdir=runs/faces", "--workdir runs/faces"])
-def test_a_workdir_that_would_go_with_the_tpu_is_refused(cloud, given):
+def test_tpu_pod__refuses_a_workdir_that_would_go_with_the_tpu(cloud, given):
     arguments = prepare(cloud, "")
     arguments["args"][-1:] = given.split()
     done = subprocess.run(**arguments, capture_output=True, check=False)

@@ -1,4 +1,4 @@
-"""Several processes: the same numbers as one, and one end for all."""
+"""Several processes train as one: with the same numbers, and one end for all."""
 
 import os
 import shutil
@@ -13,14 +13,14 @@ from helpers.processes import Job, fingerprint
 
 from gan.runtime.logs import read_rows
 
-BOUND = 60  # Seconds from a fault to the end of all: see `LIMITS`, and a machine that is busy.
+BOUND = 60  # Seconds from a fault to the end of all: `LIMITS`, and more for a busy machine.
 LIMITS = ("--config.limits.heartbeat=10", "--config.limits.step=10", "--config.limits.compile=60")
 LONG = ("--config.steps=100000", "--config.log_every=1", "--config.checkpoint_every=100000")
 
 
 @pytest.fixture(scope="module")
 def split(faces_cache, tmp_path_factory):
-    """Four steps on four devices, in one process, two and four."""
+    """Trainings of four steps on four devices, in one process, two and four."""
     folder = tmp_path_factory.mktemp("split")
     for num in (1, 2, 4):
         with Job(folder / str(num), faces_cache, num=num, devices=4 // num) as job:
@@ -29,7 +29,7 @@ def split(faces_cache, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_devices_in_one_process_or_several_give_the_same_bits(split):
+def test_training__devices_in_one_process_or_several_give_the_same_bits(split):
     for step in (2, 4):
         assert len({fingerprint(split / str(num), step) for num in (1, 2, 4)}) == 1
     pictures = {(split / str(n) / "samples/step_00000004.png").read_bytes() for n in (1, 2, 4)}
@@ -43,14 +43,14 @@ def test_devices_in_one_process_or_several_give_the_same_bits(split):
 
 
 @pytest.mark.slow
-def test_one_device_gives_the_same_to_rounding(split, finished):
+def test_training__one_device_gives_the_same_to_rounding(split, finished):
     one, four = finished[1], split / "2"
     losses = [[row["d_loss"] for row in read_rows(p / "metrics.jsonl")] for p in (one, four)]
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
 
 
 @pytest.mark.slow
-def test_only_the_first_process_writes(split):
+def test_training__only_the_first_process_writes(split):
     text = next(split.glob("2.1.*.txt")).read_text()
     assert "step 1/4" not in text
     assert len(list((split / "2").glob("events*"))) == 1
@@ -62,7 +62,7 @@ def test_only_the_first_process_writes(split):
     [(1, 4, ()), (1, 1, ()), (1, 2, ("--config.parallel=pmap",)), (4, 1, ())],
     ids=["1x4", "1x1", "1x2 pmap", "4x1"],
 )
-def test_a_run_goes_on_with_any_other_number_of_processes(
+def test_training__goes_on_with_any_other_number_of_processes(
     split, faces_cache, tmp_path, num, devices, options
 ):
     folder = tmp_path / "run"
@@ -80,7 +80,7 @@ def test_a_run_goes_on_with_any_other_number_of_processes(
 
 
 @pytest.mark.slow
-def test_a_signal_to_one_process_saves_the_same_step_in_all(faces_cache, tmp_path):
+def test_signal__to_one_process_saves_the_same_step_in_all(faces_cache, tmp_path):
     for index, number in ((1, signal.SIGTERM), (0, signal.SIGINT)):
         with Job(tmp_path / "run", faces_cache, *LONG, *LIMITS, num=2) as job:
             job.wait_for("| mem")
@@ -97,7 +97,7 @@ KILLED = (-signal.SIGKILL, -signal.SIGABRT, 70)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("index", [0, 1])
-def test_where_one_is_killed_all_end(faces_cache, tmp_path, index):
+def test_kill__of_one_process_ends_all(faces_cache, tmp_path, index):
     with Job(tmp_path / "run", faces_cache, *LONG, *LIMITS, num=2) as job:
         job.wait_for("step 2/")
         job.signal(signal.SIGKILL, index)
@@ -107,7 +107,7 @@ def test_where_one_is_killed_all_end(faces_cache, tmp_path, index):
 
 
 @pytest.mark.series
-def test_where_one_is_stopped_the_others_end(faces_cache, tmp_path):
+def test_stop__of_one_process_ends_the_others(faces_cache, tmp_path):
     with Job(tmp_path / "run", faces_cache, *LONG, *LIMITS, num=2) as job:
         job.wait_for("step 2/")
         job.signal(signal.SIGSTOP, 1)
@@ -117,7 +117,7 @@ def test_where_one_is_stopped_the_others_end(faces_cache, tmp_path):
 
 @pytest.mark.series
 @pytest.mark.parametrize("index", [0, 1])
-def test_an_error_in_one_ends_all_at_once(faces_cache, tmp_path, index):
+def test_error__in_one_process_ends_all_at_once(faces_cache, tmp_path, index):
     options = (*LONG, "--config.limits.heartbeat=10")
     with Job(tmp_path / "run", faces_cache, *options, num=2, fault=f"fail:{index}:2") as job:
         codes = job.wait(BOUND + 120)
@@ -129,7 +129,7 @@ def test_an_error_in_one_ends_all_at_once(faces_cache, tmp_path, index):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("num", [1, 2])
-def test_one_that_hangs_is_the_first_to_end_and_says_where(faces_cache, tmp_path, num):
+def test_watchdog__ends_the_process_that_hangs_first_and_says_where(faces_cache, tmp_path, num):
     fault = f"hang:{num - 1}:2"
     with Job(tmp_path / "run", faces_cache, *LONG, *LIMITS, num=num, fault=fault) as job:
         job.wait_for("step 2/")
@@ -143,7 +143,7 @@ def test_one_that_hangs_is_the_first_to_end_and_says_where(faces_cache, tmp_path
 
 
 @pytest.mark.slow
-def test_bad_data_on_one_host_end_all_with_its_code(faces_cache, tmp_path):
+def test_bad_data__on_one_host_ends_all_with_its_code(faces_cache, tmp_path):
     fault = "bad:1:preparing"
     with Job(tmp_path / "run", faces_cache, *LONG, num=2, fault=fault) as job:
         assert job.wait(BOUND + 120) == [65, 65]
@@ -151,7 +151,7 @@ def test_bad_data_on_one_host_end_all_with_its_code(faces_cache, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_second_job_is_refused_by_all_its_processes(faces_cache, tmp_path):
+def test_second_job__is_refused_by_all_its_processes(faces_cache, tmp_path):
     with Job(tmp_path / "run", faces_cache, *LONG, num=1) as first:
         first.wait_for("step 1/")
         with Job(tmp_path / "run", faces_cache, *LONG, num=2) as second:
@@ -161,8 +161,8 @@ def test_a_second_job_is_refused_by_all_its_processes(faces_cache, tmp_path):
 
 
 @pytest.mark.series
-def test_folders_that_are_not_shared_are_refused(faces_cache, tmp_path):
-    """As on two hosts where the same name means the disk of each."""
+def test_workdir__that_is_not_shared_is_refused(faces_cache, tmp_path):
+    """So it is on two hosts where the same name means the disk of each."""
     folder = tmp_path / "run"
     with Job(folder, faces_cache, *LONG, num=2, fault="elsewhere:1:start") as job:
         assert job.wait(BOUND + 120) == [64, 64]
@@ -171,7 +171,7 @@ def test_folders_that_are_not_shared_are_refused(faces_cache, tmp_path):
 
 
 @pytest.mark.series
-def test_too_few_processes_are_said_to_be_missing(faces_cache, tmp_path):
+def test_join__too_few_processes_are_said_to_be_missing(faces_cache, tmp_path):
     begin = time.monotonic()
     with Job(tmp_path / "run", faces_cache, "--config.limits.join=5", num=2) as job:
         job.processes[1].kill()
@@ -187,7 +187,10 @@ ADDRESSES = ("10.77.3.1", "10.77.3.2")
 
 @pytest.fixture
 def two_hosts():
-    """Two network namespaces with a cable between them; a function that says what a name means."""
+    """Makes two hosts (network namespaces) with a cable between them.
+
+    Yields a function that sets the address by which each host knows itself.
+    """
     if os.geteuid() != 0 or not shutil.which("ip"):
         pytest.skip("only root makes network namespaces, by iproute2")
     hosts = [Path("/etc/netns") / name / "hosts" for name in NAMESPACES]
@@ -220,7 +223,7 @@ def two_hosts():
 
 
 @pytest.mark.series
-def test_where_the_network_is_cut_both_sides_end(faces_cache, tmp_path, two_hosts):
+def test_network__cut_between_two_hosts_ends_both_sides(faces_cache, tmp_path, two_hosts):
     where = dict(num=2, inside=NAMESPACES, coordinator=NAMESPACES[0])
     with Job(tmp_path / "run", faces_cache, *LONG, *LIMITS, **where) as job:
         job.wait_for("step 2/")
@@ -231,7 +234,7 @@ def test_where_the_network_is_cut_both_sides_end(faces_cache, tmp_path, two_host
 
 
 @pytest.mark.series
-def test_a_host_name_that_means_loopback_is_refused(faces_cache, tmp_path, two_hosts):
+def test_network__a_host_name_that_means_loopback_is_refused(faces_cache, tmp_path, two_hosts):
     two_hosts(ADDRESSES[0], "127.0.1.1")
     where = dict(num=2, inside=NAMESPACES, coordinator=NAMESPACES[0])
     with Job(tmp_path / "run", faces_cache, *LONG, **where) as job:
