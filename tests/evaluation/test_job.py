@@ -16,7 +16,6 @@ from gan.errors import ConfigError, DataError
 from gan.evaluation import job, score_checkpoint, score_rows
 from gan.evaluation.job import Options, evaluate, evaluate_pictures
 from gan.evaluation.score_checkpoint import Drawn
-from gan.metrics import pixels
 from gan.runtime.logs import read_rows
 from gan.runtime.pictures import write_png
 from gan.sampling.open_run import open_run
@@ -34,7 +33,6 @@ def less_work():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(score_checkpoint, "LAW", 20_000)
         patch.setattr(score_checkpoint, "SWAPS", 1)  # And so 8 of each.
-        patch.setattr(pixels, "DIRECTIONS", 32)
         patch.setattr(job, "tensorboard_is_installed", lambda: False)
         score_checkpoint.law.cache_clear()
         yield

@@ -1,5 +1,7 @@
 """Real pictures are looked at once, and what they are decides which scores there are."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -44,7 +46,7 @@ def test_reference_set__only_classes_in_the_known_inception_get_an_inception_sco
     assert "IS" not in scores("unverified@12345678", NAMES)
     attributes = np.array(stores["validation"].attributes)
     attributes[0] = 1  # Of three classes at once: these are attributes.
-    object.__setattr__(stores["validation"], "attributes", attributes)
+    stores["validation"] = dataclasses.replace(stores["validation"], attributes=attributes)
     assert "IS" not in scores("inception", NAMES)
 
 
