@@ -22,7 +22,8 @@ from scipy import ndimage
 
 from benchmarks import turns
 from gan.data.prepare import prepare
-from gan.evaluation.job import Job, Options
+from gan.evaluation.options import EvaluationOptions
+from gan.evaluation.reference_sets import ReferenceSets
 from gan.evaluation.report.report import write_report
 from gan.metrics.distances import spread_rows
 from gan.metrics.reference_set import ReferenceSet
@@ -181,10 +182,11 @@ def main() -> None:
     options = parser.parse_args()
     logs.log_to_terminal()
     run = open_run(options.workdir)
-    job = Job(Options(split=options.split, num_images=options.num_images))
-    found = measure(
-        job.reference_set(prepare(run.config.data), options.num_images, run.table.names)
+    references = ReferenceSets(
+        EvaluationOptions(split=options.split, num_images=options.num_images)
     )
+    stores = prepare(run.config.data)
+    found = measure(references.make(stores, options.num_images, run.table.names))
     print(report(found))
     folder = options.workdir / "evaluation"
     folder.mkdir(exist_ok=True)

@@ -113,7 +113,8 @@ def sample(options: SimpleNamespace, config: Config, folder: storage.Path) -> No
 
 def evaluate(command: Command) -> None:
     """Scores the checkpoints of runs, or a folder of pictures."""
-    from gan.evaluation import job
+    from gan.evaluation import job, pictures_job
+    from gan.evaluation.options import EvaluationOptions
     from gan.sampling.requests import parse_seeds
     from gan.workdir.folder import find_runs
 
@@ -122,7 +123,7 @@ def evaluate(command: Command) -> None:
     if options.images and len(folders) > 1:
         raise ConfigError(f"--workdir={options.workdir}: --images needs a single folder.")
     weights = options.inception and storage.parse_disk_path(options.inception, "--inception")
-    chosen = job.Options(
+    chosen = EvaluationOptions(
         split=options.split,
         num_images=options.num_images,
         seeds=parse_seeds(options.seeds or "0-2"),
@@ -141,7 +142,7 @@ def evaluate(command: Command) -> None:
     jax_setup.set_up_jax(deterministic=False)
     if config:
         pictures = storage.parse_disk_path(options.images, "--images")
-        job.evaluate_pictures(pictures, config, folders[0], chosen)
+        pictures_job.evaluate_pictures(pictures, config, folders[0], chosen)
     else:
         job.evaluate(folders, chosen)
 

@@ -1,1 +1,1 @@
-"""The job that scores, and what the user gets of it."""
+"""Scores checkpoints and other pictures, and shows what was found."""

@@ -19,7 +19,7 @@ from gan.metrics.scores import (
 from gan.runtime.logs import read_rows
 from gan.runtime.storage import Path
 
-Row = Mapping[str, Any]
+Row = dict[str, Any]
 # A checkpoint is chosen by the first of these that it has. FD-attr needs no weights from elsewhere.
 DEFAULTS = ("FD-attr", "FID", "FD", "swd")
 # The scores that come first, in this order, where there is no room for all.

@@ -20,7 +20,7 @@ COMMAND = (sys.executable, "-m", "gan.main", "--mode=evaluate", "--num_images=24
 
 
 def outcome(folder: Path) -> dict[str, bytes]:
-    """All that an evaluation leaves behind, but for TensorBoard's events, which tell the time."""
+    """Every file that an evaluation leaves, except TensorBoard's events, which hold the time."""
     left = [folder / name for name in ("scores.jsonl", "best.json", "report.html")]
     left += [path for path in (folder / "evaluation").rglob("step_*/*") if path.is_file()]
     return {str(path.relative_to(folder)): path.read_bytes() for path in left}
@@ -38,7 +38,7 @@ def lines(folder: Path) -> int:
 
 
 @pytest.mark.slow
-def test_killed_at_random_it_ends_with_the_same_files(faces_cache, tmp_path):
+def test_evaluate__ends_with_the_same_files_if_killed_at_random(faces_cache, tmp_path):
     config = tiny.get_config()
     config.data.cache_dir = str(faces_cache)
     every = {"log_every": CHECKPOINTS, "sample_every": CHECKPOINTS, "checkpoint_every": 1}

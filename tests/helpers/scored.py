@@ -7,8 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from gan.evaluation import score_rows
+from gan.evaluation.options import EvaluationOptions
 from gan.runtime.pictures import write_png
 
+NUM = 40  # Pictures of a test's evaluation: no multiple of what is drawn at a time.
+OPTIONS = EvaluationOptions(num_images=NUM, seeds=(0, 1))
 NAMES = ("Smiling", "Eyeglasses", "Bald", "Male")
 HASH = "1a2b3c4d"
 FIRST = {  # Values of the first checkpoint, and the baselines.
@@ -96,6 +99,12 @@ def attribute(i: int, progress: float, rng: np.random.Generator) -> dict:
         "distance": None if i % 4 == 0 else rng.uniform(2, 9),
         "real": real | {"distance": 1.5},
     }
+
+
+def value(row: dict, name: str, field: str = "mean") -> float:
+    """A field of a row's score, whatever the hash of the classifier is."""
+    (found,) = (x for key, x in row["scores"].items() if name in (key, key.split("@")[0]))
+    return found[field]
 
 
 def write(folder: Path, rows: Sequence[dict], best: dict | None = None) -> Path:

@@ -1,1 +1,1 @@
-"""The report of an evaluation: one HTML file."""
+"""The report of an evaluation, one HTML file."""

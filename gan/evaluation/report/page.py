@@ -52,9 +52,14 @@ def section(title: str, *parts: str) -> str:
     )
 
 
-def paragraph(text: str, style: str = "") -> str:
-    """A paragraph in the style "lead", "note" (small print) or the usual one."""
-    return f'<p class="{style}">{escape(text)}</p>' if style else f"<p>{escape(text)}</p>"
+def paragraph(text: str, style: str = "", command: str = "") -> str:
+    """A paragraph in the style "lead", "note" (small print) or the usual one.
+
+    A `command` to type stands at its end.
+    """
+    typed = f" <code>{escape(command)}</code>" if command else ""
+    kind = f' class="{style}"' if style else ""
+    return f"<p{kind}>{escape(text)}{typed}</p>"
 
 
 def folded(title: str, *parts: str) -> str:
@@ -91,11 +96,11 @@ def terms(pairs: Iterable[tuple[str, str]]) -> str:
     return f"<dl>{items}</dl>"
 
 
-def card(name: str, value: str, beside: str, meaning: str) -> str:
-    """A value in large letters, with a smaller one beside it and its meaning below."""
+def card(name: str, value: str, below: str, meaning: str) -> str:
+    """A value in large letters, with another one and its meaning below."""
     return (
         f'<div class="card"><h3>{escape(name)}</h3>'
-        f"<b>{escape(value)} <small>{escape(beside)}</small></b><p>{escape(meaning)}</p></div>"
+        f"<b>{escape(value)}</b><small>{escape(below)}</small><p>{escape(meaning)}</p></div>"
     )
 
 
@@ -173,7 +178,7 @@ p { max-width: 72ch; margin: 8px 0 }
 .card h3 { margin: 0; color: var(--soft); font-weight: 500; font-size: .875rem }
 .card b { display: block; font-size: 1.6rem; font-weight: 600; line-height: 1.35;
   font-variant-numeric: tabular-nums }
-.card b small { white-space: nowrap; font-size: .95rem; font-weight: 400; color: var(--soft) }
+.card small { display: block; min-height: 1.5em; font-size: .95rem; color: var(--soft) }
 .card p { margin: 4px 0 0; font-size: .875rem; line-height: 1.4 }
 figure { margin: 16px 0; break-inside: avoid }
 .charts figure { margin: 0 }
@@ -198,6 +203,7 @@ dt { color: var(--ink) }
 dd { margin: 0; overflow-wrap: anywhere }
 details { margin: 12px 0 }
 summary { cursor: pointer; padding: 4px 0 }
+code { overflow-wrap: anywhere; color: var(--ink) }
 pre { overflow-x: auto; padding: 12px 16px; background: var(--panel); border-radius: 8px;
   font-size: .8rem; line-height: 1.45 }
 .scale { display: flex; flex-wrap: wrap; gap: 4px 14px; color: var(--soft); font-size: .8rem }

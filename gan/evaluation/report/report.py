@@ -65,7 +65,7 @@ def compose_report(folder: Path, protocol_id: str | None = None) -> str:
         parts += _compose_scores(folder, groups, protocol_id, best)
     else:
         command = f"python -m gan.main --mode=evaluate --workdir={folder}"
-        parts.append(page.paragraph(f"Not scored yet: {command}", "lead"))
+        parts.append(page.paragraph("Not scored yet. To score it:", "lead", command))
     parts += [render_training(folder), render_settings(folder)]
     return page.document(name, parts)
 

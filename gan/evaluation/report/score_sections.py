@@ -61,9 +61,9 @@ def render_headline(rows: Sequence[Row], name: str | None, shown: Row) -> str:
         note = page.paragraph(
             f"The best of several checkpoints was chosen on the {split} split and is shown on the "
             "same split, so it looks a little better than it is. To publish a number, choose on "
-            "the validation split, then score that checkpoint alone on the test split: "
-            "--mode=evaluate --split=test --step=best.",
+            "the validation split, then score that checkpoint alone on the test split:",
             "note",
+            "--mode=evaluate --split=test --step=best",
         )
     cards = page.cards(_render_card(shown, name) for name in score_rows.main_score_names(rows))
     return f"{page.paragraph(text, 'lead')}{note}{cards}"
@@ -71,8 +71,8 @@ def render_headline(rows: Sequence[Row], name: str | None, shown: Row) -> str:
 
 def _render_card(row: Row, name: str) -> str:
     baseline = format_baseline(row, name)
-    beside = "" if baseline == "-" else f"baseline {baseline}"
-    return page.card(short_name(name), format_score(row, name, "±"), beside, explain_score(name))
+    below = "no baseline" if baseline == "-" else f"baseline {baseline}"
+    return page.card(short_name(name), format_score(row, name, "±"), below, explain_score(name))
 
 
 def explain_score(name: str) -> str:
@@ -97,12 +97,15 @@ def render_charts(rows: Sequence[Row], shown: Row) -> str:
 
 
 def group_by_question(names: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
-    """Groups scores by `words.QUESTIONS`, each question once; other scores come last."""
-    question_of = {base: question for question, bases in words.QUESTIONS.items() for base in bases}
-    groups: dict[str, list[str]] = {question: [] for question in (*words.QUESTIONS, "Other scores")}
-    for name in names:
-        groups[question_of.get(name.partition("-")[0], "Other scores")].append(name)
-    return ((question, found) for question, found in groups.items() if found)
+    """Groups scores by `words.QUESTIONS` and sorts each group as it is there; others come last."""
+    rest = [*names]
+    for question, bases in words.QUESTIONS.items():
+        found = [name for base in bases for name in rest if name.partition("-")[0] == base]
+        rest = [name for name in rest if name not in found]
+        if found:
+            yield question, found
+    if rest:
+        yield "Other scores", rest
 
 
 def _render_chart(rows: Sequence[Row], shown: Row, name: str) -> str:

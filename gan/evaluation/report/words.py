@@ -157,8 +157,8 @@ ATTRIBUTES = {
 }
 
 BASELINE = (
-    "A baseline is the score that real pictures get in place of the generated ones: as good as a "
-    "perfect generator would be."
+    "A baseline is the score that other real pictures get in place of the generated ones: no "
+    "generator can be expected to do better."
 )
 CHARTS = (
     "The line is the mean over the evaluation seeds, in a band of one standard deviation. The "

@@ -53,6 +53,9 @@ def test_group_by_question__asks_each_score_once():
     assert [*groups] == [*words.QUESTIONS, "Other scores"]
     assert sorted(name for group in groups.values() for name in group) == sorted(names)
     assert groups["Other scores"] == ["mine"]
+    assert groups["Are they copies of training pictures?"][0] == "authenticity-attr"
+    found = dict(score_sections.group_by_question(["recall-x", "FD-x"]))
+    assert found == {"Do the pictures look like real ones?": ["FD-x", "recall-x"]}
 
 
 def test_render_headline__says_that_the_best_was_chosen_on_the_split_shown():
