@@ -10,6 +10,7 @@ preempted and saved (run again).
 
 import errno
 import functools
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -189,6 +190,7 @@ def main() -> None:
     """The command: turns errors into a line and an exit code."""
     try:
         run(sys.argv)
+        sys.stdout.flush()
     except OURS as error:
         who = f" ({cluster.process_name()})" if cluster.process_name() else ""
         print(f"{type(error).__name__}{who}: {error}", file=sys.stderr)
@@ -196,6 +198,9 @@ def main() -> None:
         cluster.tell_others(error)
     except KeyboardInterrupt:
         code = 130
+    except BrokenPipeError:  # Whoever reads our output, such as `head`, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         if not full:

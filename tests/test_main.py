@@ -173,6 +173,13 @@ def test_sample__draws_the_same_picture_for_the_same_seed(run, finished, tmp_pat
     assert files[0].read_bytes() != (tmp_path / "many" / "seed_0071.png").read_bytes()
 
 
+def test_help__ends_in_silence_where_its_reader_has_seen_enough():
+    command = f"{sys.executable} -m gan.main --help | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Trains a GAN")
+
+
 def test_sample__needs_no_data_set(run, finished, tmp_path):
     folder, nowhere = tmp_path / "run", tmp_path / "nowhere"
     shutil.copytree(finished[1], folder)
