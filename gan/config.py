@@ -267,7 +267,7 @@ class Config:
     )
     burn_in: float = setting(
         0.0,
-        "images over which each setting that has an ..._end goes there, by a half cosine",
+        "images over which each setting moves to its ..._end, along half a cosine",
         at_least=0,
     )
     z_dim: int = setting(100, "numbers in a latent", above=0)

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 from gan.config import Data, check_settings
-from gan.data.readers.files import open_files
+from gan.data.files import open_files
 from gan.data.readers.tfds_sets import list_datasets
 from gan.data.source import Source
 from gan.errors import ConfigError, DataError, first_few, nearest

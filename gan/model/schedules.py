@@ -40,7 +40,7 @@ def half_cosine(start: float, end: float, length: float, images_seen: ImagesSeen
 
 
 def at(config: Config) -> Callable[[ImagesSeen], Dials]:
-    """Returns the function from images seen to dials."""
+    """Returns a function that maps images seen to dials."""
     pairs = [_start_and_end(config, path) for path in dial_settings()]
 
     def dials(images_seen: ImagesSeen) -> Dials:

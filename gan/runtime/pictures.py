@@ -15,7 +15,7 @@ LABEL_SIZE = 11  # Height of the labels beside the rows of a grid, in pixels.
 
 
 def to_uint8(images: Float[Array | np.ndarray, "*b h w 3"]) -> UInt8[np.ndarray, "*b h w 3"]:
-    """Maps colours from [-1, 1] to 0..255, rounded and clipped. Inverse of `step.to_float`."""
+    """Maps colours from [-1, 1] to 0..255, rounded and clipped; `generate.to_float` undoes it."""
     return np.clip(np.rint((np.asarray(images) + 1) * 127.5), 0, 255).astype(np.uint8)
 
 

@@ -43,7 +43,7 @@ def row_writer(run: TrainingRun) -> Hook:
 
     It raises Diverged where one is not finite.
     """
-    share = share_of_peak(run)
+    share = share_per_image_rate(run)
     shown = [LOSSES_SHOWN, *filter(None, [run.rules.loss.status])]
 
     def write_row(run: TrainingRun, step: int, state: TrainState) -> None:
@@ -111,8 +111,10 @@ def describe_divergence(run: TrainingRun, step: int, scalars: dict[str, float]) 
     )
 
 
-def share_of_peak(run: TrainingRun) -> float | None:
-    """Share of the devices' peak in bfloat16 that an image a second is; None where not known.
+def share_per_image_rate(run: TrainingRun) -> float | None:
+    """Returns the share of the devices' peak in bfloat16 at a rate of one image a second.
+
+    None where the peak is not known.
 
     Traces the step once more, which takes about a second.
     """

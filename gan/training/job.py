@@ -31,7 +31,8 @@ def train(config: Config, folder: Path, verify: bool = False, hooks: Hooks = ())
     """Trains up to `config.steps`, going on from the newest checkpoint in `folder` if there is one.
 
     A new run compares the checksums of the pictures that it trains on; `verify` those of all.
-    `hooks` are called between steps, after those that every training has.
+    `hooks` are called between steps, before those that every training has: at a step that is
+    logged, `run.metrics` still has the means since the last row.
 
     Raises Preempted (saved) on SIGTERM or Ctrl-C, Diverged where a number is no longer finite.
     """
@@ -50,7 +51,7 @@ def train(config: Config, folder: Path, verify: bool = False, hooks: Hooks = ())
         if start == 0 and cluster.is_first():
             show_training_images(run)
         trace = stack.enter_context(Trace(folder, config.profile))
-        all_hooks = [*standard_hooks(run, trace), *hooks]
+        all_hooks = [*hooks, *standard_hooks(run, trace)]
         state = run_steps(run, state, all_hooks, save_checkpoint)
     last = folder / "samples" / f"step_{config.steps:08d}.png"
     log.info("Done: step %d. Pictures: %s", config.steps, last)

@@ -51,8 +51,8 @@ class TrainingRun:
 
 
 Hook = Callable[[TrainingRun, int, TrainState], None]
-# Called after each step that is a multiple of the number, and after the last; 0: after each call
-# of the step, which may be of several steps.
+# (every, hook): the hook is called after every so many steps, and after the last one. With 0 it is
+# called after each call of the compiled program, which may run several steps.
 Hooks = Sequence[tuple[int, Hook]]
 
 

@@ -14,7 +14,7 @@ gets the settings `--config.data.*`; `path` says where the data set lies, and `o
 picture is an error or is left out. Every start calls it, in every process, so it does only what the
 fields of `Source` need: list files, read headers, hash small files. It raises `ConfigError` for a
 setting that cannot work and `DataError` for files that are missing or damaged; the message says
-which file, which line and what to do. `gan.data.readers.files` opens paths, folders and zips so.
+which file, which line and what to do. `gan.data.files` opens paths, folders and zips so.
 
     recognise(path: pathlib.Path) -> bool
 

@@ -20,8 +20,7 @@ import numpy as np
 from PIL import Image
 
 from gan.config import Data
-from gan.data.readers.celeba_labels import LabelTable
-from gan.data.readers.files import (
+from gan.data.files import (
     MAX_TEXT,
     Files,
     Folder,
@@ -33,6 +32,7 @@ from gan.data.readers.files import (
     open_files,
     read_nth,
 )
+from gan.data.readers.celeba_labels import LabelTable
 from gan.data.source import SPLITS, Picture, Source, Split, hash_splits, match_names, share_splits
 from gan.errors import DataError, first_few
 

@@ -17,15 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from gan.config import Data
-from gan.data.readers.celeba_files import (
-    PICTURE_NAME,
-    LabelReaders,
-    find_pictures,
-    make_celeba_source,
-)
-from gan.data.readers.celeba_labels import LabelTable, check_attribute_names, read_text_numbers
-from gan.data.readers.csv_labels import read_column_names, read_csv
-from gan.data.readers.files import (
+from gan.data.files import (
     WHOLE_END,
     Files,
     Zip,
@@ -36,6 +28,14 @@ from gan.data.readers.files import (
     open_files,
     require_file,
 )
+from gan.data.readers.celeba_files import (
+    PICTURE_NAME,
+    LabelReaders,
+    find_pictures,
+    make_celeba_source,
+)
+from gan.data.readers.celeba_labels import LabelTable, check_attribute_names, read_text_numbers
+from gan.data.readers.csv_labels import read_column_names, read_csv
 from gan.data.source import SPLITS, Source
 from gan.errors import DataError, first_few
 

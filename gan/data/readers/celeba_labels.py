@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gan.data.readers.files import WHOLE_END, Files, is_whole, read_lines
+from gan.data.files import WHOLE_END, Files, is_whole, read_lines
 from gan.errors import DataError, first_few, nearest
 
 # fmt: off

@@ -17,6 +17,14 @@ import functools
 from pathlib import Path
 
 from gan.config import Data
+from gan.data.files import (
+    Files,
+    find_file,
+    find_top_folder,
+    join_names,
+    open_data,
+    require_file,
+)
 from gan.data.readers.celeba_files import (
     PICTURE_NAME,
     LabelReaders,
@@ -28,14 +36,6 @@ from gan.data.readers.celeba_labels import (
     read_attribute_names,
     read_text_attributes,
     read_text_numbers,
-)
-from gan.data.readers.files import (
-    Files,
-    find_file,
-    find_top_folder,
-    join_names,
-    open_data,
-    require_file,
 )
 from gan.data.source import SPLITS, Source
 

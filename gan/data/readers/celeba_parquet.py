@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gan.config import Data
+from gan.data.files import open_data
 from gan.data.readers.celeba_files import is_aligned, open_header, take_first_good
 from gan.data.readers.celeba_labels import ATTRIBUTES, check_attribute_names
-from gan.data.readers.files import open_data
 from gan.data.readers.parquet_files import (
     ParquetShard,
     find_folder,

@@ -16,6 +16,16 @@ import re
 from pathlib import Path
 
 from gan.config import Data
+from gan.data.files import (
+    WHOLE_END,
+    Files,
+    find_file,
+    find_top_folder,
+    join_names,
+    open_data,
+    read_lines,
+    require_file,
+)
 from gan.data.readers.celeba_files import (
     PICTURE_NAME,
     LabelReaders,
@@ -30,16 +40,6 @@ from gan.data.readers.celeba_labels import (
     read_text_numbers,
 )
 from gan.data.readers.celeba_official import IDENTITY_FILE, PARTITION_FILE
-from gan.data.readers.files import (
-    WHOLE_END,
-    Files,
-    find_file,
-    find_top_folder,
-    join_names,
-    open_data,
-    read_lines,
-    require_file,
-)
 from gan.data.source import SPLITS, Source
 from gan.errors import DataError
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from gan.data.readers.files import WHOLE_END, Files, is_whole, read_lines
+from gan.data.files import WHOLE_END, Files, is_whole, read_lines
 from gan.errors import DataError, first_few
 
 STYLES = (  # Pairs of values that mean 0 and 1; a column keeps to one of them.

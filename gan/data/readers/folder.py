@@ -27,7 +27,7 @@ from jaxtyping import UInt8
 
 from gan.config import Data
 from gan.data.decode import ANY_FORMAT, SQUARE, Recipe, decode_picture
-from gan.data.readers.files import MAX_TEXT, Files, Folder, open_data, open_files, read_nth
+from gan.data.files import MAX_TEXT, Files, Folder, open_data, open_files, read_nth
 from gan.data.readers.folder_labels import FolderContents, FolderLabels, find_labels, get_folders
 from gan.data.source import SPLITS, Source, Split, hash_splits, share_splits
 from gan.errors import DataError, first_few

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from gan.config import Data
+from gan.data.files import Files, Folder, Stamp
 from gan.data.readers.csv_labels import CsvTable, read_column_names, read_csv
-from gan.data.readers.files import Files, Folder, Stamp
 from gan.data.source import match_names
 from gan.errors import ConfigError, DataError, first_few, nearest
 

@@ -20,7 +20,7 @@ import hashlib
 import numpy as np
 
 from gan.data.decode import ANY_FORMAT
-from gan.data.readers.files import require_path
+from gan.data.files import require_path
 from gan.data.source import Source, Split, hash_splits
 from gan.runtime.tensorflow import import_tensorflow
 

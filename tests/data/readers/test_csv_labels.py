@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from gan.data.files import Folder
 from gan.data.readers.csv_labels import read_column_names, read_csv
-from gan.data.readers.files import Folder
 from gan.errors import DataError
 
 PLAIN = "image_id,Male,Smiling\na.jpg,-1,1\nb.jpg,1,1\nc.jpg,-1,-1\n"

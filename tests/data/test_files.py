@@ -5,7 +5,7 @@ import zipfile
 import pytest
 
 from gan.config import Data
-from gan.data.readers.files import Folder, Zip, is_whole, open_files, read_lines, require_path
+from gan.data.files import Folder, Zip, is_whole, open_files, read_lines, require_path
 from gan.errors import ConfigError, DataError
 
 CONTENT = {
