@@ -89,6 +89,7 @@ def write_checkouts(folder: Path, code: int = 0) -> tuple[str, str]:
     for name, speed in {"a": 20, "b": 10}.items():
         (folder / name / "gan").mkdir(parents=True)
         text = FAKE.replace("SPEED", str(speed)).replace("EXIT", str(code))
+        (folder / name / "gan" / "__init__.py").touch()  # Else the real package goes before it.
         (folder / name / "gan" / "main.py").write_text(text)
     return f"--this={folder / 'a'}", f"--other={folder / 'b'}"
 
