@@ -12,6 +12,7 @@ from gan.evaluation.score_rows import (
 from gan.metrics.scores import finite_number
 
 FIELDS = {"reals": "reference set", "floors": "baseline split"}
+PLACES = 6  # Decimals at most; a deviation that would not show in them is rounding, and left out.
 FEW = 100  # Two decimals are enough for a share of fewer cases than this.
 
 
@@ -23,10 +24,11 @@ def format_number(value: float | None, deviation: float | None = None) -> str:
     """
     if value is None:
         return "-"
+    deviation = _visible(deviation)
     leads_with_one = deviation and f"{deviation:e}"[0] == "1"
     unit, digits = (deviation, 1 + leads_with_one) if deviation else (value, 4)
     places = digits - 1 - math.floor(math.log10(abs(unit))) if unit else 1
-    return f"{value:,.{min(max(places, 0), 6)}f}"
+    return f"{value:,.{min(max(places, 0), PLACES)}f}"
 
 
 def format_score(row: Row, name: str, sign: str = "+-") -> str:
@@ -37,9 +39,14 @@ def format_score(row: Row, name: str, sign: str = "+-") -> str:
     if cases is not None:
         number = f"{mean:.2f}" if cases < FEW else format_number(mean)
         return f"{number} of {cases:,} case{'s' * (cases != 1)}"
+    deviation = _visible(deviation)
     if not deviation:
         return format_number(mean)
     return f"{format_number(mean, deviation)} {sign} {format_number(deviation, deviation)}"
+
+
+def _visible(deviation: float | None) -> float | None:
+    return deviation if deviation and deviation >= 0.5 * 10**-PLACES else None
 
 
 def format_baseline(row: Row, name: str) -> str:

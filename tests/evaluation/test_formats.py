@@ -28,6 +28,8 @@ def test_format_number__has_as_many_digits_as_are_known(value, sd, text):
     [
         ({"mean": 41.234, "sd": 0.34}, "41.2 +- 0.3"),
         ({"mean": 41.234, "sd": None}, "41.23"),
+        ({"mean": 0.2, "sd": 3e-17}, "0.2000"),  # Rounding, no deviation.
+        ({"mean": 0.2, "sd": 6e-7}, "0.200000 +- 0.000001"),
         ({"mean": 2 / 3, "sd": None, "cases": 3}, "0.67 of 3 cases"),
         ({"mean": 0.0, "sd": None, "cases": 1}, "0.00 of 1 case"),
         ({"mean": 0.71239, "sd": None, "cases": 2045}, "0.7124 of 2,045 cases"),

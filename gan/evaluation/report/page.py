@@ -203,7 +203,7 @@ dt { color: var(--ink) }
 dd { margin: 0; overflow-wrap: anywhere }
 details { margin: 12px 0 }
 summary { cursor: pointer; padding: 4px 0 }
-code { overflow-wrap: anywhere; color: var(--ink) }
+code { display: inline-block; max-width: 100%; overflow-wrap: anywhere; color: var(--ink) }
 pre { overflow-x: auto; padding: 12px 16px; background: var(--panel); border-radius: 8px;
   font-size: .8rem; line-height: 1.45 }
 .scale { display: flex; flex-wrap: wrap; gap: 4px 14px; color: var(--soft); font-size: .8rem }
