@@ -86,7 +86,7 @@ class Data:
     source: str = setting(
         "faces",
         'data set; "auto": what lies at the path; "celeba": in any layout',
-        choices_in="gan.data.registry.SOURCE_NAMES",
+        choices_in="gan.data.registry.source_names",
     )
     path: str | None = setting(
         None, "folder or zip of the data set; none for those that are drawn", may_change=True

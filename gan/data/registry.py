@@ -24,8 +24,12 @@ SOURCES = {  # The module of `gan.data` that reads each; `find_source` asks them
     "tfds": "readers.tfds_sets",
     "folder": "readers.folder",
 }
-SOURCE_NAMES = (*SOURCES, "auto")
 CELEBA_SOURCES = ("celeba", "celeba_kaggle", "celeba_tfds", "celeba_parquet")
+
+
+def source_names() -> tuple[str, ...]:
+    """What `config.data.source` may be."""
+    return (*SOURCES, "auto")
 
 
 def find_source(config: Data) -> Source:

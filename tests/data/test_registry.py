@@ -12,7 +12,7 @@ from gan.errors import ConfigError, DataError
     [
         ({"source": "celebA"}, r"config.data.source='celebA'.*Did you mean 'celeba'\?"),
         ({"crop": "centre178"}, r"config.data.crop='centre178'.*Did you mean 'center178'\?"),
-        ({"crop": "x"}, r"config.data.crop='x' is not one of .*ddim128, squash, square\.$"),
+        ({"crop": "x"}, r"config.data.crop='x': must be one of .*ddim128, squash, square\.$"),
         ({"resize": "bicubik"}, r"config.data.resize='bicubik'.*Did you mean 'bicubic'\?"),
         ({"source": "auto"}, r"auto needs a path.*--config.data.path="),
     ],

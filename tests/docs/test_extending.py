@@ -68,7 +68,11 @@ def carry_out(folder: Path, file: str, place: str, text: str) -> None:
 
 def python(folder: Path, *arguments: str) -> str:
     """Runs Python in a copy of the package; what it printed."""
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XDG_CACHE_HOME": str(folder / "cache")}
+    caches = {
+        "XDG_CACHE_HOME": str(folder / "cache"),
+        "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".pytest_cache/xla"),  # Shared by all sections.
+    }
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", **caches}
     done = subprocess.run(
         [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True
     )

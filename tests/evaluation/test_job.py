@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -211,7 +212,7 @@ def test_evaluate__chooses_the_best_by_the_score_asked_for(copy):
 USAGE = {
     ("--images=x",): "--images=FOLDER needs --config=FILE",
     ("--config=tests/helpers/tiny.py",): "--config goes with --images",
-    ("--inception=nowhere.pth",): "--inception=nowhere.pth: no such file",
+    ("--inception=nowhere.pth",): f"--inception={Path('nowhere.pth').absolute()}: no such file",
     ("--resize=clean",): "needs --inception=FILE",
     ("--resize=cleen",): "Did you mean 'clean'?",
     ("--split=tests",): "Did you mean 'test'?",

@@ -78,5 +78,5 @@ def test_latents__are_those_of_their_seed_whatever_else_is_asked_for():
 
 
 def test_to_float__maps_bytes_to_minus_one_to_one():
-    image = np.array([0, 255], np.uint8).reshape(1, 1, 2, 1).repeat(3, axis=3)
+    image = jnp.array([0, 255], jnp.uint8).reshape(1, 1, 2, 1).repeat(3, axis=3)
     np.testing.assert_allclose(to_float(image)[0, 0, :, 0], [-1, 1])

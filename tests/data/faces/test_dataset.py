@@ -29,6 +29,7 @@ def eight():
     return draw_faces(0, jnp.arange(8) * IMAGES_PER_IDENTITY, 32)
 
 
+@pytest.mark.slow
 def test_draw_faces__does_not_depend_on_the_batch(eight):
     for k in range(8):
         alone = draw_faces(0, jnp.array([k * IMAGES_PER_IDENTITY]), 32)

@@ -11,6 +11,7 @@ from gan.metrics.extractors.attribute_classifier import hash_variables
 from gan.metrics.extractors.classifier_cnn import train_classifier
 
 
+@pytest.mark.slow
 def test_train_classifier__gives_the_same_bits_for_the_same_pictures(learnt):
     images, attributes = draw_pictures(0, 96)
     assert hash_variables(train_classifier(images, attributes)) == hash_variables(learnt)
