@@ -224,12 +224,6 @@ def test_validate__splits_a_batch_evenly_over_the_devices():
         validate(changed(data__batch_size=10), num_devices=4)
 
 
-def test_validate__takes_the_wasserstein_loss_with_a_penalty_only():
-    refuses(changed(loss="wasserstein"), "loss")
-    for name in ("r1", "gradient_penalty"):
-        validate(changed(loss="wasserstein", **{name: 1.0}))
-
-
 @pytest.mark.parametrize("name", [name for name in SETTINGS if name.endswith("_end")])
 def test_validate__takes_an_end_only_with_a_burn_in(name):
     config = with_value(name, 0.5)

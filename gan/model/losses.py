@@ -53,6 +53,7 @@ class Loss(NamedTuple):
     discriminator: Player
     generator: Player
     status: str = ""  # What the status line says of its outputs: a format of their names.
+    needs_penalty: bool = False  # Whether the discriminator's logits grow without bound otherwise.
 
 
 def describe(real: Verdict, fake: Verdict, boundary: float) -> Outputs:
@@ -131,7 +132,7 @@ LOSSES: dict[str, Loss] = {
     "non_saturating": Loss(non_saturating_d, non_saturating_g, SIDES),
     "hinge": Loss(hinge_d, wasserstein_g, SIDES),
     "least_squares": Loss(least_squares_d, least_squares_g, SIDES),
-    "wasserstein": Loss(wasserstein_d, wasserstein_g, SIDES),
+    "wasserstein": Loss(wasserstein_d, wasserstein_g, SIDES, needs_penalty=True),
     "relativistic": Loss(relativistic_d, relativistic_g, PAIRS),
 }
 

@@ -63,6 +63,11 @@ def build_rules(config: Config, model: Model, axis_name: str | None = None) -> R
             f"config.gradient_penalty={config.gradient_penalty} needs a discriminator that judges "
             f"each image alone, and {model.networks.mixes_examples}."
         )
+    if losses.LOSSES[config.loss].needs_penalty and not penalties:
+        raise ConfigError(
+            f"config.loss={config.loss!r}: needs a penalty, or its critic grows without bound; "
+            "config.gradient_penalty=10 is usual."
+        )
     warp = augment.compose(config.augment)
     return Rules(
         loss=losses.LOSSES[config.loss],

@@ -16,6 +16,7 @@ from gan.data.batch import Batch
 from gan.errors import ConfigError
 from gan.model.averages import EMA
 from gan.model.generate import Model, condition_on, to_float
+from gan.model.losses import PENALTIES
 from gan.model.networks import dcgan
 from gan.model.step import (
     Turn,
@@ -250,6 +251,14 @@ def test_metrics__are_what_the_loss_returns_and_no_list():
 def test_gradient_penalty__is_refused_where_batch_norm_mixes_images():
     with pytest.raises(ConfigError, match="gradient_penalty=10.0 .*set it to layer or none"):
         build(tiny(loss="wasserstein", gradient_penalty=10.0), MARGINALS)
+
+
+def test_build_rules__takes_the_wasserstein_loss_with_a_penalty_only():
+    with pytest.raises(ConfigError, match="config.loss='wasserstein': needs a penalty"):
+        minimal(loss="wasserstein")
+    for name in PENALTIES:
+        minimal(loss="wasserstein", **{name: 1.0})
+        minimal(loss="wasserstein", **{f"{name}_end": 1.0}, burn_in=10.0)
 
 
 def test_abstract_state__has_the_layout_of_a_state():
