@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import jax
 import pytest
@@ -79,7 +80,10 @@ def leave_nothing():
 
 @pytest.fixture
 def run(monkeypatch, capsys):
-    """Runs the command in this process: exit code and what it printed."""
+    """Runs the command in this process: exit code and what it printed.
+
+    What the command sets in the environment, for what it starts, does not outlive the test.
+    """
 
     def run(*options: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["gan.main", *options])
@@ -94,4 +98,5 @@ def run(monkeypatch, capsys):
         out, err = capsys.readouterr()
         return code, out + err
 
-    return run
+    with mock.patch.dict(os.environ):
+        yield run

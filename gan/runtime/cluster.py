@@ -186,7 +186,7 @@ def _join_tpu_pod(options: dict[str, Any]) -> None:
     except ValueError:
         if jax.process_count() > 1:  # Else the TPU has a single host, which is alone.
             raise Unreachable("The TPU's metadata do not say where its other hosts are.") from None
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:  # OSError: nobody answers for the TPU's metadata.
         raise Unreachable(f"The TPU's hosts do not find each other ({_line(error)}).") from error
 
 

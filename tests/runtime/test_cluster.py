@@ -115,7 +115,11 @@ def test_find_bind_address__all_addresses_if_a_name_means_loopback_here():
 
 @pytest.mark.parametrize(
     ("error", "count"),
-    [(RuntimeError("DEADLINE_EXCEEDED"), 1), (ValueError("no coordinator"), 2)],
+    [
+        (RuntimeError("DEADLINE_EXCEEDED"), 1),
+        (ConnectionError("no metadata"), 1),
+        (ValueError("no coordinator"), 2),
+    ],
 )
 def test_join_cluster__tpu_hosts_that_do_not_find_each_other_may_the_next_time(
     monkeypatch, error, count
