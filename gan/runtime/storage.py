@@ -56,15 +56,28 @@ def parse_path(text: str, option: str) -> Path:
     return epath.Path(text)
 
 
-def parse_workdir(text: str) -> Path:
-    """Returns the path that --workdir names. Raises ConfigError where Orbax cannot write."""
+def parse_workdir(text: str, several: bool = False) -> Path:
+    """Returns the path that --workdir names, a pattern where it may name `several`.
+
+    Raises ConfigError where Orbax cannot write.
+    """
     if _scheme(text) == "s3":
         raise ConfigError(
             f"--workdir={text}: Orbax, which writes the checkpoints, writes to disks and to gs://, "
             "not to s3://. Name a folder that all hosts share, or one on gs://. (Prepared data may "
             "lie there: config.data.cache_dir=s3://...)"
         )
+    if _scheme(text) and has_pattern(text) and not several:
+        raise ConfigError(
+            f"--workdir={text}: Orbax, which writes the checkpoints, takes [ ] * ? and \\ in a "
+            "bucket for patterns. Name a folder without them."
+        )
     return parse_path(text, "--workdir")
+
+
+def has_pattern(text: str) -> bool:
+    """Whether a path has a character that `glob`, or a library that globs, takes for a pattern."""
+    return bool(re.search(r"[\[\]*?\\]", text))
 
 
 def parse_disk_path(text: str, option: str) -> pathlib.Path:

@@ -1,9 +1,13 @@
 """Reads and writes the files of a checkpoint, with Orbax, waiting for no other process."""
 
+import contextlib
 import errno
 import os
+import pathlib
 import re
 import shutil
+import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -44,7 +48,10 @@ def write(
     items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
     try:
         # A new manager for each write: it would remember what was there, and even what failed.
-        with ocp.CheckpointManager(folder, options=options) as manager:
+        with (
+            name_without_patterns(folder) as named,
+            ocp.CheckpointManager(named, options=options) as manager,
+        ):
             manager.save(step, args=items, force=True)
     except OSError:
         raise
@@ -59,8 +66,23 @@ def write(
     try:
         _flush(folder / str(step))
     except OSError:
-        shutil.rmtree(folder / str(step), ignore_errors=True)
+        remove(folder / str(step))
         raise
+
+
+@contextlib.contextmanager
+def name_without_patterns(folder: Path) -> Iterator[Path]:
+    """A name of `folder` for Orbax, which takes `[`, `*` and `\\` in its parents for patterns.
+
+    It is a link in a temporary folder where the path has such a character.
+    """
+    if not storage.has_pattern(str(folder)):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as aside:
+        link = pathlib.Path(aside) / "link"
+        link.symlink_to(folder, target_is_directory=True)
+        yield link
 
 
 def read_meta(path: Path) -> str:
@@ -80,9 +102,12 @@ def read_state(path: Path, like: Any) -> Any:
     handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=options)
     as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), like)
     try:
-        with ocp.Checkpointer(handler, multiprocessing_options=options) as checkpointer:
+        with (
+            name_without_patterns(path) as named,
+            ocp.Checkpointer(handler, multiprocessing_options=options) as checkpointer,
+        ):
             items = ocp.args.PyTreeRestore(item=like, restore_args=as_numpy, partial_restore=True)
-            return checkpointer.restore(path / "state", args=items)
+            return checkpointer.restore(named / "state", args=items)
     except MISSING as error:
         raise DataError(f"{path} cannot be read ({brief(error)}).") from error
     except (MemoryError, OSError):  # Not the files' fault, or not for ever.
@@ -103,6 +128,15 @@ def remove_unfinished(folder: Path) -> None:
                     path.rmtree()
         return
     for path in folder.glob("*.orbax-checkpoint-tmp*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def remove(path: Path) -> None:
+    """Deletes a step's folder as far as it can."""
+    if storage.is_remote(path):
+        with contextlib.suppress(Exception):  # Each client has its own types of errors.
+            path.rmtree()
+    else:
         shutil.rmtree(path, ignore_errors=True)
 
 

@@ -133,6 +133,7 @@ class Checkpoints:
                 checkpoint_files.write(
                     self.folder, snapshot.step, snapshot.state, manifest.to_json(), self._policy
                 )
+                self._read_back(manifest, snapshot.state)
                 return ""
             except OSError as error:
                 reason = error.strerror or error
@@ -145,6 +146,26 @@ class Checkpoints:
         if tell:
             log.error("%s", text)
         return text
+
+    def _read_back(self, written: Manifest, state: TrainState) -> None:
+        """Raises OSError, and deletes what was written, unless a reader would find it whole.
+
+        The one before is still there then, since two are kept at least.
+        """
+        path = self.folder / str(written.step)
+        try:
+            if not checkpoint_files.is_complete(path):
+                raise DataError("nothing is there")
+            manifest = Manifest.from_json(checkpoint_files.read_meta(path))
+            if (
+                not manifest.sha256
+                == written.sha256
+                == digests(checkpoint_files.read_state(path, state))
+            ):
+                raise DataError("its numbers differ")
+        except (DataError, ValueError) as error:
+            checkpoint_files.remove(path)
+            raise OSError(errno.EIO, f"it cannot be read back: {error}") from error
 
     def restore(self, like: TrainState, step: int) -> TrainState:
         """Restores the state at `step`, with the shapes and shardings of `like`.

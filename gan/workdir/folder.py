@@ -7,7 +7,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import re
 import subprocess
 import sys
 import time
@@ -144,9 +143,9 @@ def find_runs(pattern: str, signs: Sequence[str] = ("config.json",)) -> list[Pat
 
     A folder holds a run if any of the files `signs` is in it. Raises ConfigError if none does.
     """
-    path = storage.parse_workdir(pattern)
+    path = storage.parse_workdir(pattern, several=True)
     storage.check_reachable(path, "--workdir")
-    if path.exists() or not re.search(r"[*?\[]", pattern):
+    if path.exists() or not storage.has_pattern(pattern):
         return [path]
     found = storage.find_matches(path)
     runs = [folder for folder in found if any((folder / sign).exists() for sign in signs)]

@@ -12,7 +12,7 @@ import orbax.checkpoint as ocp
 import pytest
 from helpers.states import ORBAX_FAILS, like, make_metrics, make_state, same, save_two
 
-from gan.errors import ConfigError, DataError, Preempted
+from gan.errors import ConfigError, DataError, NotSaved, Preempted
 from gan.workdir import checkpoint_files, manifest
 from gan.workdir.checkpoints import Checkpoints, digests
 
@@ -31,6 +31,35 @@ def test_checkpoints__the_newest_comes_back_bit_for_bit(folder):
         assert same(restored, make_state(2))
         assert metrics is None
         assert same(checkpoints.restore(like(), 1), make_state(1))
+
+
+@pytest.mark.parametrize("name", ["ch[v]x", "a*b", "back\\slash"])
+def test_checkpoints__come_back_from_a_folder_whose_name_looks_like_a_pattern(tmp_path, name):
+    (tmp_path / "chvx").mkdir()  # Which the first one would match.
+    folder = save_two(tmp_path / name / "run")
+    with Checkpoints(folder, read_only=True) as checkpoints:
+        assert same(checkpoints.restore(like(), 1), make_state(1))
+        assert same(checkpoints.restore(like(), 2), make_state(2))
+    assert not list((tmp_path / "chvx").iterdir())
+
+
+def test_checkpoints__what_cannot_be_read_back_is_not_saved_and_the_one_before_stays(
+    folder, monkeypatch
+):
+    write = checkpoint_files.write
+
+    def write_badly(folder, step, state, *rest):
+        write(folder, step, jax.tree.map(np.ones_like, state), *rest)
+
+    with Checkpoints(folder) as checkpoints:
+        monkeypatch.setattr(checkpoint_files, "write", write_badly)
+        checkpoints.save(make_state(3), 3)
+        with pytest.raises(
+            NotSaved, match=r"Step 3 cannot be saved in .*cannot be read back: its numbers"
+        ):
+            checkpoints.wait(0.0)
+        assert checkpoints.steps() == [1, 2]
+        assert same(checkpoints.restore_newest(like())[0], make_state(2))
 
 
 def test_checkpoints__the_newest_few_and_every_nth_are_kept(tmp_path):
