@@ -37,6 +37,12 @@ from gan.runtime import cluster  # noqa: E402
 from gan.training.job import train  # noqa: E402
 
 
+@pytest.fixture(autouse=True, scope="module")
+def quick_collections():
+    """Hides what earlier files left, of which JAX keeps millions, from the garbage collector."""
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def faces_cache(tmp_path_factory):
     """Rendered faces of `tests/helpers/tiny.py`, prepared once for all tests."""

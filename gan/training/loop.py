@@ -24,10 +24,8 @@ from gan.runtime.watchdog import Watchdog
 from gan.training import running_means
 from gan.training.clock import Clock
 from gan.training.stop_signals import Stop
-from gan.workdir.checkpoints import PATIENCE, Checkpoints
+from gan.workdir.checkpoints import Checkpoints
 from gan.workdir.first_edition import upgrade_metrics
-
-GRACE = 20.0  # Seconds to make room for the last checkpoint, where the machine is taken away.
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -105,7 +103,8 @@ def run_steps(run: TrainingRun, state: TrainState, hooks: Hooks, save: Hook) -> 
                 break
         save(run, step, state)
         with run.watchdog.during("saving the last checkpoint and closing the logs", "save"):
-            run.checkpoints.wait(GRACE if run.stop.name else PATIENCE)
+            run.stop.await_disk()
+            run.checkpoints.wait(time_left=run.stop.time_left)
             stack.close()
             # A process that ends before the first has closed its logs would abort it.
             cluster.wait_for_all("end")

@@ -4,6 +4,7 @@ import concurrent.futures
 import contextlib
 import errno
 import json
+import math
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -96,17 +97,24 @@ class Checkpoints:
             return step in self.steps()
         return False
 
-    def wait(self, patience: float = PATIENCE) -> None:
+    def wait(
+        self, patience: float = PATIENCE, time_left: Callable[[], float] = lambda: math.inf
+    ) -> None:
         """Waits until what was saved last is on the disk.
 
-        Raises NotSaved, in all processes, where it is not after `patience` seconds of new attempts.
+        Raises NotSaved, in all processes, where it is not after `patience` seconds of new attempts,
+        or after the `time_left`, which is asked before each.
         """
         reason = self._written.result() if self._written else ""
+        patience = min(patience, time_left())
         end = time.monotonic() + patience
         if reason and patience:
             log.error("It is kept in memory, and tried again for %s.", format_duration(patience))
         while reason and time.monotonic() < end:
             time.sleep(PAUSE)
+            if time.monotonic() + time_left() < end:
+                end = time.monotonic() + time_left()
+                log.error("A signal came: it is tried for %s more.", format_duration(time_left()))
             reason = self._write(self._snapshot, tell=False)
         self._written = None
         if said := _gather(reason)[0]:
