@@ -3,6 +3,7 @@
 import collections
 import errno
 import logging
+import math
 import os
 import resource
 import shutil
@@ -140,6 +141,17 @@ def test_save__patience_ends(checkpoints, full, monkeypatch, naps):
     with pytest.raises(NotSaved, match="Step 2"):
         checkpoints.wait(patience=20.0)
     assert len(naps) == 4
+    full(False)
+    assert only_step_1(checkpoints)
+
+
+def test_wait__a_signal_shortens_it_and_says_so(checkpoints, full, monkeypatch, naps, caplog):
+    monkeypatch.setattr(checkpoints_module.time, "monotonic", lambda: 5.0 * len(naps))
+    checkpoints.save(make_state(2, WIDTH), 2)
+    with pytest.raises(NotSaved, match="Step 2"):
+        checkpoints.wait(time_left=lambda: math.inf if len(naps) < 3 else 20.0)
+    assert len(naps) == 3 + 4
+    assert caplog.text.count("A signal came: it is tried for 20s more.") == 1
     full(False)
     assert only_step_1(checkpoints)
 
