@@ -9,6 +9,7 @@ import logging
 import os
 import resource
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
@@ -98,7 +99,7 @@ class MetricsWriter:
         self._lines = storage.open_lines(self._path)
         self._board = None
         if tensorboard_is_installed():
-            self._board = EventWriter(workdir)
+            self._board = EventWriter(workdir, after=step)
         else:
             log.info(
                 "TensorFlow is not installed: metrics.jsonl is written, TensorBoard events not."
@@ -147,15 +148,39 @@ def open_summary_writer(folder: Path) -> Any:
     return metric_writers.SummaryWriter(str(folder))
 
 
+def write_start(folder: Path, step: int) -> None:
+    """Tells TensorBoard to drop what earlier files in `folder` have of later steps than `step`.
+
+    It does so from the second start on.
+    """
+    import_tensorflow()  # Quietly, before TensorBoard imports it.
+    from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+    writer = EventFileWriter(str(folder))
+    start = SessionLog(status=SessionLog.START)
+    writer.add_event(Event(wall_time=time.time(), step=step + 1, session_log=start))
+    writer.close()
+
+
 class EventWriter:
     """Writes TensorBoard's events in a thread, so that no step waits for it.
 
     The thread also imports TensorFlow, which takes seconds, once there is something to write.
     """
 
-    def __init__(self, folder: Path, open_writer: Callable[[Path], Any] = open_summary_writer):
-        """Writes into `folder`, by the methods of what `open_writer` opens."""
-        self._folder, self._open_writer = folder, open_writer
+    def __init__(
+        self,
+        folder: Path,
+        open_writer: Callable[[Path], Any] = open_summary_writer,
+        after: int | None = None,
+    ):
+        """Writes into `folder`, by the methods of what `open_writer` opens.
+
+        A run that goes on `after` a step will write again what a killed one wrote of later steps.
+        None where nothing is written twice.
+        """
+        self._folder, self._open_writer, self._after = folder, open_writer, after
         self._writer: Any = None
         self._staging = contextlib.ExitStack()  # Holds the folder that TensorFlow writes to.
         self._thread = concurrent.futures.ThreadPoolExecutor(1)
@@ -192,6 +217,9 @@ class EventWriter:
         with self._until_disk_is_full():
             if self._writer is None:
                 folder = self._staging.enter_context(storage.staging_folder(self._folder))
+                if self._after is not None:
+                    write_start(folder, self._after)
+                    self._after = None
                 self._writer = self._open_writer(folder)
             getattr(self._writer, method)(*arguments)
 

@@ -5,6 +5,8 @@ import logging
 
 import pytest
 from helpers.full_disk import full_disk
+from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
+from tensorboard.util.tensor_util import make_ndarray
 
 from gan.runtime import logs
 from gan.runtime.logs import (
@@ -46,6 +48,18 @@ def test_metrics_writer__drops_rows_that_will_be_written_again(tmp_path, monkeyp
     with MetricsWriter(tmp_path, 2) as writer:
         assert writer.seconds == 20.0
     assert [row["step"] for row in read_rows(tmp_path / "metrics.jsonl")] == [1, 2]
+
+
+def test_metrics_writer__tensorboard_shows_each_step_once(tmp_path):
+    """Also where a run was killed after step 30 and goes on after 20."""
+    for start, steps in ((0, (10, 20, 30)), (20, (30, 40))):
+        with MetricsWriter(tmp_path, start) as writer:
+            for step in steps:
+                writer.write_row(step, {"seconds": 1.0, "g_loss": step + start / 1000})
+    board = EventAccumulator(str(tmp_path)).Reload()
+    found = {x.step: float(make_ndarray(x.tensor_proto)) for x in board.Tensors("g_loss")}
+    assert [x.step for x in board.Tensors("g_loss")] == [10, 20, 30, 40]
+    assert found == pytest.approx({10: 10, 20: 20, 30: 30.02, 40: 40.02})
 
 
 def test_read_rows__skips_what_a_kill_cut_short(tmp_path):

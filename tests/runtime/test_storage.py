@@ -164,7 +164,7 @@ def test_metrics_writer__rows_are_in_the_bucket_before_the_checkpoint(bucket):
         writer.write_row(2, {"seconds": 2.0})
     assert steps() == [1, 2]
     if logs.tensorboard_is_installed():  # A file for each flush, since none can grow.
-        assert len([*folder.glob("events*")]) == 2
+        assert len([*folder.glob("events*.v2")]) == 2
     with logs.MetricsWriter(folder, 1) as writer:  # Killed after the checkpoint of step 1.
         assert writer.seconds == 1.0
     assert steps() == [1]
