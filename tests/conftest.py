@@ -21,6 +21,9 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 KEPT = Path(__file__).parents[1] / ".pytest_cache/xla" / os.environ.get("PYTEST_XDIST_WORKER", "")
 jax.config.update("jax_compilation_cache_dir", str(KEPT))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+# XLA reads its flags here, once. What the tests start is compiled as it is for users.
+with mock.patch.dict(os.environ, XLA_FLAGS="--xla_backend_optimization_level=0"):
+    jax.devices()
 
 # `gan.model.state` is left out: JAX rebuilds its pytrees with leaves that are no arrays.
 CHECKED = [
@@ -37,6 +40,12 @@ from gan import main  # noqa: E402
 from gan.data.prepare import prepare  # noqa: E402
 from gan.runtime import cluster  # noqa: E402
 from gan.training.job import train  # noqa: E402
+
+
+def pytest_collection_modifyitems(items):
+    """Keeps a folder's tests in one process: they share what takes long to make."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(item.path.parent.name))
 
 
 @pytest.fixture(autouse=True, scope="module")

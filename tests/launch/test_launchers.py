@@ -67,7 +67,11 @@ def test_test__installs_its_extra_and_passes_arguments_on(project):
     install, *rest = call(project / "launch/test.sh", "tests/model/test_step.py", cwd=project)
     assert install.endswith(f"{project}[test]")
     assert [line.split(": ", 1)[1] for line in rest] == [
-        *("-m ruff check .", "-m ruff format --check .", "-m pytest tests/model/test_step.py"),
+        *(
+            "-m ruff check .",
+            "-m ruff format --check .",
+            "-m pytest -n 2 --dist=loadgroup tests/model/test_step.py",
+        ),
     ]
 
 

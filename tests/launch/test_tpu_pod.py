@@ -228,12 +228,15 @@ def test_tpu_pod__a_new_checkpoint_forgives_the_crashes_before(cloud):
 def test_tpu_pod__interrupted_it_leaves_the_tpu_and_says_so(cloud):
     scripts = cloud.parent / "bin/sleep"
     scripts.unlink()  # The real one, to wait for.
+    # Tests in a background job ignore Ctrl-C, and what they start would as well.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         **prepare(cloud, "wait wait\n"),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
+    signal.signal(signal.SIGINT, before)
     try:
         deadline = time.monotonic() + 30
         while not (cloud / "ran").exists() and time.monotonic() < deadline:

@@ -108,6 +108,7 @@ def test_train_step__gives_the_same_numbers_on_any_devices(variant, mode, device
     )
 
 
+@pytest.mark.slow
 def test_train_step__moves_far_more_than_that_tolerance():
     start = compile_for_one_call(
         functools.partial(init_state, *build(VARIANTS["default"], MARGINALS))
@@ -127,6 +128,7 @@ def test_train_step__averages_all_that_it_returns_over_the_devices():
     jax.eval_shape(step, state, batch)
 
 
+@pytest.mark.slow
 def test_update_discriminator__leaves_the_generator_untouched():
     model, rules = build(tiny(), MARGINALS)
     state = compile_for_one_call(functools.partial(init_state, model, rules))(jax.random.key(0))

@@ -77,6 +77,7 @@ def test_compile_step__compiles_what_training_runs(cpus, faces_cache):
     assert step.state == pytest.approx(size, abs=100)
 
 
+@pytest.mark.slow
 def test_compile_step__counts_the_work_of_one_device(cpus):
     one, four = compile_tiny(1), compile_tiny(4)
     assert one.flops == 4 * four.flops
@@ -89,7 +90,12 @@ def test_compile_step__counts_the_work_of_one_device(cpus):
 
 
 @pytest.mark.parametrize(
-    ("memory", "feed"), [(10**9, "all of it"), (2_000_000, "a share"), (500_000, "stream")]
+    ("memory", "feed"),
+    [
+        (10**9, "all of it"),
+        pytest.param(2_000_000, "a share", marks=pytest.mark.slow),
+        pytest.param(500_000, "stream", marks=pytest.mark.slow),
+    ],
 )
 def test_compile_step__the_feed_is_what_the_memory_allows(cpus, memory, feed):
     cpus(memory)
@@ -113,6 +119,7 @@ def test_preflight__one_topology_gets_a_report(cpus, capsys):
         assert part in text
 
 
+@pytest.mark.slow
 def test_preflight__what_does_not_fit_is_said(cpus, capsys):
     cpus(10**5)
     job.preflight(tiny.get_config(), "tiny", "cpu:4")

@@ -54,6 +54,7 @@ def picture():
     return draw
 
 
+@pytest.mark.slow
 def test_render__shows_the_same_picture_at_each_size(picture):
     index = jnp.arange(8) * IMAGES_PER_IDENTITY
     large = picture(face_traits(0, index)).astype(np.float32)
