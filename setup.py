@@ -21,6 +21,10 @@ setup(
     packages=[*find_packages(include=["gan", "gan.*"]), "gan.configs"],
     package_dir={"gan.configs": "configs"},  # An installed package has them inside of it.
     python_requires=">=3.11",
+    classifiers=[
+        "Operating System :: POSIX :: Linux",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in (11, 12, 13, 14)),
+    ],
     install_requires=[
         "absl-py>=2.0",
         "clu>=0.0.12",
@@ -44,7 +48,8 @@ setup(
     ],
     extras_require={
         "bench": ["torch>=2.13"],
-        "cuda": ["jax[cuda12]>=0.10.2"],
+        "cuda": ["jax[cuda12]>=0.10.2"],  # Runs with every driver since 525,
+        "cuda13": ["jax[cuda13]>=0.10.2"],  # and this with those since 580.
         "gcs": ["gcsfs>=2025.5"],  # Workdirs and prepared data on gs://,
         "s3": ["s3fs>=2025.5"],  # prepared data on s3://.
         "tpu": ["jax[tpu]>=0.10.2"],

@@ -5,9 +5,10 @@ root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." >/dev/null && pwd) || exit 6
 venv_python=$root/.venv/bin/python
 extra=${1:-}
 
-# Chooses the JAX for this machine's accelerator.
-if nvidia-smi --list-gpus >/dev/null 2>&1; then
-  extra=${extra:+$extra,}cuda
+# Chooses the JAX for this machine's accelerator. CUDA 13 takes a driver of 580 or newer.
+if driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null); then
+  if [ "${driver%%.*}" -ge 580 ] 2>/dev/null; then cuda=cuda13; else cuda=cuda; fi
+  extra=${extra:+$extra,}$cuda
 elif compgen -G '/dev/accel*' >/dev/null || [ -n "${TPU_NAME:-}" ]; then
   extra=${extra:+$extra,}tpu
 fi

@@ -31,9 +31,9 @@ def project(tmp_path):
     return root
 
 
-def call(script: Path, *arguments: str, cwd: Path) -> list[str]:
+def call(script: Path, *arguments: str, cwd: Path, path: str = "/usr/bin:/bin") -> list[str]:
     command = ["bash", str(script), *arguments]
-    environment = {"PATH": "/usr/bin:/bin"}
+    environment = {"PATH": path}
     done = subprocess.run(
         command, cwd=cwd, env=environment, capture_output=True, text=True, check=True
     )
@@ -61,6 +61,19 @@ def test_install__installs_another_setup_again(project):
     with (project / "setup.py").open("a") as file:
         file.write("# changed\n")
     assert len(call(project / "launch/local.sh", cwd=project)) == 2
+
+
+@pytest.mark.parametrize(
+    ("driver", "extra"), [("580.65.06", "cuda13"), ("610.1\n610.1", "cuda13"), ("535.2", "cuda")]
+)
+def test_install__takes_the_cuda_that_the_driver_has(project, tmp_path, driver, extra):
+    tool = tmp_path / "bin/nvidia-smi"
+    tool.parent.mkdir()
+    tool.write_text(f'#!/bin/sh\necho "{driver}"\n')
+    tool.chmod(0o755)
+    path = f"{tool.parent}:/usr/bin:/bin"
+    install, _ = call(project / "launch/local.sh", cwd=tmp_path, path=path)
+    assert install.endswith(f"--editable {project}[{extra}]")
 
 
 def test_test__installs_its_extra_and_passes_arguments_on(project):
