@@ -42,6 +42,7 @@ from gan.runtime import cluster  # noqa: E402
 from gan.training.job import train  # noqa: E402
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Keeps a folder's tests in one process: they share what takes long to make."""
     for item in items:

@@ -164,6 +164,8 @@ def read_config(workdir: Path) -> Config:
         )
     try:
         return from_json(path.read_text(), upgrade_config)
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: not UTF-8, so damaged. Bring it back from a copy.") from None
     except ConfigError as error:
         raise DataError(f"{path}: {error} Was it edited, or written by another version?") from None
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import time
 
 import pytest
 from helpers.full_disk import full_disk
@@ -56,6 +57,7 @@ def test_metrics_writer__tensorboard_shows_each_step_once(tmp_path):
         with MetricsWriter(tmp_path, start) as writer:
             for step in steps:
                 writer.write_row(step, {"seconds": 1.0, "g_loss": step + start / 1000})
+        time.sleep(1)  # TensorBoard reads files in the order of the second in their names.
     board = EventAccumulator(str(tmp_path)).Reload()
     found = {x.step: float(make_ndarray(x.tensor_proto)) for x in board.Tensors("g_loss")}
     assert [x.step for x in board.Tensors("g_loss")] == [10, 20, 30, 40]
