@@ -40,11 +40,16 @@ def example_keys(key: Key[Array, ""], num: int, axis_name: str | None) -> Key[Ar
     return jax.vmap(functools.partial(jax.random.fold_in, key))(first + jnp.arange(num))
 
 
+# Versions of JAX on whose CPU convolutions are faster in XLA's own kernels than in YNNPACK's:
+# `benchmarks/README.md` says by how much. Another version may not know the option.
+OWN_KERNELS = ((0, 10), (0, 11), (0, 12))
+OWN_KERNELS_OPTION = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}
+
+
 def compiler_options(platform: str | None = None) -> dict[str, str]:
     """Options with which XLA compiles fast programs for a platform (JAX's own if None)."""
-    if (platform or jax.default_backend()) == "cpu" and jax.__version_info__[:2] == (0, 10):
-        # Convolutions are 1.2 to 7 times faster in XLA's own kernels than in YNNPACK's.
-        return {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}
+    if (platform or jax.default_backend()) == "cpu" and jax.__version_info__[:2] in OWN_KERNELS:
+        return OWN_KERNELS_OPTION
     return {}
 
 
