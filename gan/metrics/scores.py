@@ -18,6 +18,8 @@ import numbers
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, NamedTuple
 
+import numpy as np
+
 from gan.errors import ConfigError, nearest
 from gan.metrics.distances import (
     Features,
@@ -47,6 +49,14 @@ class Score(NamedTuple):
     better: Literal["lower", "higher"]  # Which of two numbers is that of the better generator.
     measures: str  # What it measures, a sentence for the report.
     main: bool = True  # Whether tables on the terminal show it; the report shows all.
+    # Whether the function draws at random: then it takes a `seed`, another for each set, so that
+    # the deviation over sets has what comes of the draw in it.
+    random: bool = False
+
+    def compute(self, reference: np.ndarray, generated: np.ndarray, seed: int) -> float:
+        """The score of one set of generated pictures, or of their features."""
+        more = {"seed": seed} if self.random else {}
+        return self.function(reference, generated, **more)
 
 
 # Both sets are uint8 [n h w 3] in 0..255, of one n and one size, n at least `MIN_PICTURES`.
@@ -56,6 +66,7 @@ PICTURES: Mapping[str, Score] = {
         "lower",
         "Sliced Wasserstein distance between small patches of generated and of real pictures, from "
         "fine to coarse: it measures texture and needs no classifier.",
+        random=True,
     ),
 }
 # Both sets are float32 [n d], of one n and one d, n at least `MIN_PICTURES`. A name gets the
@@ -73,6 +84,7 @@ FEATURES: Mapping[str, Score] = {
         "Kernel distance between generated and real pictures in the features of a classifier; "
         "unlike FD, it is unbiased for small numbers of pictures.",
         main=False,
+        random=True,
     ),
     "MIND": Score(
         sliced_wasserstein_features,
@@ -80,6 +92,7 @@ FEATURES: Mapping[str, Score] = {
         "Sliced Wasserstein distance between generated and real pictures in the features of a "
         "classifier; it needs fewer pictures than FD to be stable.",
         main=False,
+        random=True,
     ),
 }
 NEIGHBOURS = ("precision", "recall", "density", "coverage")  # One pass over distances gives all.
@@ -95,14 +108,16 @@ BETTER = {
 }
 
 
-def score_pictures(reference: Pictures, generated: Pictures) -> Scores:
+def score_pictures(reference: Pictures, generated: Pictures, seed: int = 0) -> Scores:
     """Computes every score of pictures, uint8 [n h w 3]."""
-    return {name: score.function(reference, generated) for name, score in PICTURES.items()}
+    return {name: score.compute(reference, generated, seed) for name, score in PICTURES.items()}
 
 
-def score_features(reference: Features, generated: Features, extractor: str) -> Scores:
+def score_features(
+    reference: Features, generated: Features, extractor: str, seed: int = 0
+) -> Scores:
     """Computes every score of features [n d], by names that end with the extractor's name."""
-    found = {name: score.function(reference, generated) for name, score in FEATURES.items()}
+    found = {name: score.compute(reference, generated, seed) for name, score in FEATURES.items()}
     near = neighbour_scores(reference, generated)
     found |= {name: getattr(near, name) for name in NEIGHBOURS}
     return {full_name(name, extractor): value for name, value in found.items()}

@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from gan.metrics import pixels
 from gan.metrics.pixels import laplacian_pyramid
 
 NUM, SIDE = 32, 32
+GOLDEN = {64: 56.48909730123375, 32: 61.25993169977484, 16: 118.34607260987795}  # Of 0.1.0.
 
 
 # Instead of 512: enough to compare by.
@@ -109,6 +111,37 @@ def test_sliced_wasserstein_levels__are_symmetric_but_for_the_sampling():
 def test_sliced_wasserstein__of_the_same_pictures_is_the_same_number():
     first, second = (sliced_wasserstein(textured(0)[:4], textured(1)[:4]) for _ in range(2))
     assert first == second
+
+
+def peak_memory(num: int, side: int) -> float:
+    """Bytes for the distance of sets of pictures, besides these."""
+    images = np.random.default_rng(0).integers(0, 256, (num, side, side, 3), np.uint8)
+    tracemalloc.start()
+    pixels.sliced_wasserstein(images, images[::-1], directions=32)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return peak
+
+
+def test_sliced_wasserstein__needs_no_more_memory_for_more_pictures():
+    few = pixels.MOST_PATCHES // pixels.PATCHES
+    assert peak_memory(2 * few, 16) < 1.05 * peak_memory(few, 16) < 600e6
+
+
+@pytest.mark.slow
+def test_sliced_wasserstein__needs_bounded_memory_for_large_pictures():
+    assert peak_memory(2560, 128) < 1e9
+
+
+def test_sliced_wasserstein__of_few_pictures_is_the_number_it_has_always_been():
+    first, second = textured(0, 8, 64), textured(1, 8, 64)
+    assert sliced_wasserstein_levels(first, second) == pytest.approx(GOLDEN, rel=1e-5)
+
+
+def test_sliced_wasserstein__draws_places_and_directions_by_its_seed():
+    first, second = (sliced_wasserstein(textured(0), textured(1), seed=seed) for seed in (0, 1))
+    assert first != second
+    assert first == pytest.approx(second, rel=0.2)
 
 
 @pytest.mark.parametrize("side", [16, 32, 64])

@@ -51,6 +51,16 @@ def test_registry__holds_no_name_that_could_not_be_told_from_an_extractors():
         assert score.measures.endswith(".")
 
 
+def test_score__draws_anew_for_another_seed_if_it_draws_at_all():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (2, 8, 16, 16, 3), np.uint8)
+    features = rng.standard_normal((2, 1100, 3))  # More than a subset of the kernel distance.
+    for registry, sets in ((scores.PICTURES, images), (scores.FEATURES, features)):
+        for name, score in registry.items():
+            found = {score.compute(*sets, seed=seed) for seed in (0, 0, 1)}
+            assert len(found) == 1 + score.random, name
+
+
 def test_find_score__by_its_beginning():
     there = ["swd", "FD-attr@1a2b3c4d", "FD-unverified@5e6f7a8b"]
     assert scores.find_score("FD-unverified", there) == there[2]
