@@ -97,12 +97,13 @@ def extract_from_store(
 ) -> Extracted:
     """Extracts from the pictures `rows` of a store, or reads what an earlier call found.
 
-    The file lies in `looks/` beside the store; its name depends on the extractor's stamp, on the
-    store's pictures and on the rows. A damaged file is written anew.
+    The file lies in `looks/` in the store's folder and goes with it; its name depends on the
+    extractor's stamp, on the store's pictures and on the rows. A damaged file is written anew. The
+    pictures must have been compared with their checksums.
     """
     digest = hashlib.sha256(rows.astype("<i8").tobytes())
     digest.update(f"{extractor.stamp} {store.digest}".encode())
-    path = store.path.parent / "looks" / f"{store.split}-{digest.hexdigest()[:16]}.npz"
+    path = store.path / "looks" / f"{digest.hexdigest()[:16]}.npz"
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             kept = Extracted(file["features"], file["logits"])

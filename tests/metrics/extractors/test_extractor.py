@@ -1,6 +1,7 @@
 """Extractors see each picture once, whatever its neighbours, and only pictures."""
 
 import importlib.util
+import shutil
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def test_extract_from_store__a_damaged_file_is_replaced(tmp_path):
     calls: list[int] = []
     store, rows = write(tmp_path / "train", 9), np.arange(9)
     first = extract_from_store(make_extractor(calls), store, rows)
-    (path,) = (tmp_path / "looks").iterdir()
+    (path,) = (store.path / "looks").iterdir()
     path.write_bytes(path.read_bytes()[:-30])
     for _ in range(2):
         again = extract_from_store(make_extractor(calls), store, rows)
@@ -64,16 +65,25 @@ def test_extract_from_store__a_damaged_file_is_replaced(tmp_path):
     assert sum(calls) == 18
 
 
+def test_extract_from_store__what_is_kept_goes_with_the_pictures(tmp_path):
+    calls: list[int] = []
+    store, rows = write(tmp_path / "train", 9), np.arange(9)
+    extract_from_store(make_extractor(calls), store, rows)
+    shutil.rmtree(store.path)
+    extract_from_store(make_extractor(calls), write(store.path, 9), rows)
+    assert sum(calls) == 18
+
+
 def test_extract_from_store__goes_on_where_nothing_can_be_written(tmp_path):
     calls: list[int] = []
     store, rows = write(tmp_path / "train", 9), np.arange(9)
     extract_from_store(make_extractor(calls), store, rows)
-    (path,) = (tmp_path / "looks").iterdir()
+    (path,) = (store.path / "looks").iterdir()
     path.unlink()
     path.mkdir()  # In the file's place.
     assert len(extract_from_store(make_extractor(calls), store, rows).features) == 9
     assert sum(calls) == 18
-    assert [*(tmp_path / "looks").iterdir()] == [path]
+    assert [*(store.path / "looks").iterdir()] == [path]
 
 
 def test_extract_in_batches__the_last_batch_is_filled_and_none_of_the_filling_kept():
