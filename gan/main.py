@@ -141,6 +141,8 @@ def evaluate(command: Command) -> None:
         print(job.describe_plan(folders, options.images, chosen))
         return
     jax_setup.set_up_jax(deterministic=False)
+    if options.watch:
+        jax_setup.share_gpu()
     if config:
         pictures = storage.parse_disk_path(options.images, "--images")
         pictures_job.evaluate_pictures(pictures, config, folders[0], chosen)
@@ -205,7 +207,8 @@ def main() -> None:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         if not full:
             traceback.print_exc()
-        print(f"{error.filename or 'A file'}: {error.strerror or error}.", file=sys.stderr)
+        print(f"{error.filename or 'A file'}: {error.strerror or error}.", end="", file=sys.stderr)
+        print(" Make room there, and run the same command again." * full, file=sys.stderr)
         code = NotSaved.exit_code if full else INTERNAL
     except Exception:
         traceback.print_exc()

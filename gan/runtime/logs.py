@@ -95,7 +95,7 @@ class MetricsWriter:
         self._path = workdir / "metrics.jsonl"
         rows = [row for row in read_rows(self._path) if row["step"] <= step]
         storage.write_file(self._path, "".join(json.dumps(row) + "\n" for row in rows).encode())
-        self.seconds = rows[-1]["seconds"] if rows else 0.0
+        self.seconds = rows[-1].get("seconds", 0.0) if rows else 0.0
         self._lines = storage.open_lines(self._path)
         self._board = None
         if tensorboard_is_installed():
@@ -243,13 +243,29 @@ class EventWriter:
             log.error("TensorBoard's events end here (%s).", self._ended)
 
 
-def read_rows(path: Path) -> list[dict[str, float]]:
-    """Reads the rows of a JSON lines file that have a step. Skips a line that a kill cut short."""
-    rows = []
-    for line in path.read_text().splitlines() if path.exists() else ():
-        with contextlib.suppress(json.JSONDecodeError):
-            rows.append(json.loads(line))
-    return [row for row in rows if isinstance(row, dict) and "step" in row]
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Reads the rows of a JSON lines file that have a step; [] if it is not there.
+
+    Leaves out damaged lines, such as one that a kill cut short, and says once how many.
+    """
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    rows = [row for line in lines if (row := _parse_row(line)) is not None]
+    damaged = len(lines) - len(rows)
+    if damaged and (path, damaged) not in _told:
+        _told.add((path, damaged))
+        log.warning("%s: %d damaged line%s left out.", path, damaged, "s" * (damaged > 1))
+    return rows
+
+
+_told: set[tuple[Path, int]] = set()  # What has been said of damaged lines.
+
+
+def _parse_row(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) and type(row.get("step")) is int else None
 
 
 def format_duration(seconds: float) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 os.environ.setdefault("EPATH_USE_TF", "false")  # Else epath imports TensorFlow: it takes seconds.
 from etils import epath  # noqa: E402, the variable has to be set before
 
-from gan.errors import ConfigError, Unreachable  # noqa: E402
+from gan.errors import ConfigError, NotSaved, Unreachable  # noqa: E402
 
 Path = pathlib.Path | epath.Path  # An epath.Path lies in a bucket, a pathlib.Path on a disk.
 
@@ -30,6 +30,7 @@ LOG_IN = (
     "(gcloud auth application-default login, aws configure)?"
 )
 REWRITE = 30.0  # Seconds between two uploads of a growing file.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # Errors of a disk without room for a file.
 
 
 def parse_path(text: str, option: str) -> Path:
@@ -129,18 +130,34 @@ def find_matches(pattern: Path) -> list[Path]:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Writes a whole file; if that fails, the file that was there before stays."""
+    """Writes a whole file; if that fails, the file that was there before stays.
+
+    Raises NotSaved where the disk is full, OSError where it cannot be written for other reasons.
+    """
     if is_remote(path):
         with raise_as_os_error():
             path.write_bytes(data)  # Makes no folder before: `mkdir` would make an S3 bucket.
         return
     partial = path.with_name(f".{path.name}.partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        full = NotSaved(
+            f"{path} cannot be written ({error.strerror}). Make room there, and run the same "
+            "command again."
+        )
+        full.strerror = error.strerror  # For messages that name the file themselves.
+        raise full from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -152,6 +169,15 @@ def raise_as_os_error() -> Iterator[None]:
         raise
     except Exception as error:
         raise OSError(errno.EIO, describe_error(error)) from error
+
+
+def remove_folder(path: Path) -> None:
+    """Removes a folder with all in it."""
+    if is_remote(path):
+        with raise_as_os_error():
+            path.rmtree()
+    else:
+        shutil.rmtree(path)
 
 
 def copy_file(source: Path, target: Path) -> None:
@@ -215,7 +241,8 @@ class BucketLines:
     def __init__(self, path: Path, every: float = REWRITE):
         """Appends to what the file holds, and uploads it all `every` seconds."""
         self._path, self._every = path, every
-        self._lines = path.read_text().splitlines() if path.exists() else []
+        text = path.read_bytes().decode(errors="replace") if path.exists() else ""
+        self._lines = text.splitlines()
         self._written = len(self._lines)
         self._writing = threading.Lock()
         self._closed = threading.Event()

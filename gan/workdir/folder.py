@@ -25,6 +25,7 @@ from gan.workdir.first_edition import upgrade_config
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "clu", "numpy", "tensorflow")
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # Errors of file systems without locks.
 FORGOTTEN = 150.0  # Seconds until NFS drops the lock of a host that died; 90 are usual.
+MOMENT = 0.1  # Seconds to try again: `is_locked` may just be looking.
 SHARED = 60.0  # Seconds within which all hosts must see a new file; NFS caches its absence.
 
 
@@ -41,7 +42,8 @@ def lock_workdir(workdir: Path, name: str = ".lock") -> Iterator[None]:
         return
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        file = (workdir / name).open("a+")
+        # Unbuffered: a note that does not fit on a full disk must not come again when it is closed.
+        file = (workdir / name).open("ab+", buffering=0)
     except OSError as error:
         raise ConfigError(
             f"--workdir={workdir} cannot be written ({error.strerror}). Name a folder of your own."
@@ -57,37 +59,55 @@ def lock_workdir(workdir: Path, name: str = ".lock") -> Iterator[None]:
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise
-            file.seek(0)
-            _warn_no_lock(workdir, name, file.read())
-        file.truncate(0)
-        file.write(_owner())
-        file.flush()
-        os.fsync(file.fileno())
+            _warn_no_lock(workdir, name, _read_note(file))
+        with contextlib.suppress(OSError):  # It is locked, whether or not there is room to say so.
+            file.truncate(0)
+            file.write(_owner().encode())
+            os.fsync(file.fileno())
         yield
 
 
-def _take(file: IO[str], workdir: Path) -> None:
+def is_locked(workdir: Path, name: str = ".lock") -> bool | None:
+    """Whether a process holds the lock of a workdir; None where that cannot be told."""
+    if storage.is_remote(workdir):
+        return None
+    try:
+        with (workdir / name).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except (FileNotFoundError, BlockingIOError) as error:
+        return isinstance(error, BlockingIOError)
+    except OSError:
+        return None
+    return False
+
+
+def _take(file: IO[bytes], workdir: Path) -> None:
     """Takes the lock, waiting on NFS until the server forgets the lock of a host that died."""
-    deadline = time.monotonic() + FORGOTTEN
+    begin = time.monotonic()
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
             elsewhere = f" on {platform.node()} " not in (holder := _holder(file))
-            if not elsewhere or time.monotonic() > deadline:
+            waited = time.monotonic() - begin
+            if waited > (FORGOTTEN if elsewhere else MOMENT):
                 raise
-            if deadline - time.monotonic() > FORGOTTEN - 1:
+            if elsewhere and waited < 1:
                 log.info(
                     "%s is locked by %s. Perhaps that host has died: trying for %.0f s.",
                     *(workdir, holder, FORGOTTEN),
                 )
-            time.sleep(2)
+            time.sleep(2 if elsewhere else MOMENT)
 
 
-def _holder(file: IO[str]) -> str:
+def _holder(file: IO[bytes]) -> str:
+    return _read_note(file) or "another process"
+
+
+def _read_note(file: IO[bytes]) -> str:
     file.seek(0)
-    return file.read() or "another process"
+    return file.read().decode(errors="replace")
 
 
 def _note_owner(workdir: Path, name: str) -> None:

@@ -71,6 +71,26 @@ def test_read_rows__skips_what_a_kill_cut_short(tmp_path):
     assert read_rows(path) == [{"step": 1}]
 
 
+@pytest.mark.parametrize(
+    "line", [b"\xff\xfe", b"\0\0", b"[" * 10_000, b'{"step": "2"}', b'{"step": NaN}', b'"step"']
+)
+def test_read_rows__tells_once_what_is_damaged_and_leaves_it_out(tmp_path, logged, line):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"step": 1}\n' + line + b'\n{"step": 2}\n')
+    for _ in range(2):
+        assert read_rows(path) == [{"step": 1}, {"step": 2}]
+    (record,) = logged.records
+    assert record.getMessage() == f"{path}: 1 damaged line left out."
+
+
+def test_metrics_writer__goes_on_after_damaged_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr(logs, "tensorboard_is_installed", lambda: False)
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1, "seconds": 2.0}\n{"step": 2}\n\xff\n')
+    with MetricsWriter(tmp_path, 2) as writer:
+        assert writer.seconds == 0.0
+    (tmp_path / "metrics.jsonl").read_text()
+
+
 def test_log_to_file__is_silent_where_the_disk_is_full(tmp_path, capfd):
     handlers, log.handlers = log.handlers, []  # The terminal is a file here, and full as well.
     try:

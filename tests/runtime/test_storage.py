@@ -10,11 +10,26 @@ from helpers import tiny
 from helpers.full_disk import full_disk
 from helpers.memory_bucket import memory_bucket
 
-from gan.errors import ConfigError, Unreachable
+from gan.errors import ConfigError, NotSaved, Unreachable
 from gan.runtime import logs, storage
 from gan.runtime.storage import BucketLines
 
 CONFIG = f"--config={Path(tiny.__file__)}"
+
+
+def test_write_file__on_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path):
+    path = tmp_path / "file"
+    storage.write_file(path, b"old")
+    with full_disk(), pytest.raises(NotSaved, match=rf"{path} cannot be written \(File too large"):
+        storage.write_file(path, bytes(1000))
+    assert {x.name: x.read_bytes() for x in tmp_path.iterdir()} == {"file": b"old"}
+
+
+def test_write_file__leaves_nothing_beside_a_folder_of_that_name(tmp_path):
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(IsADirectoryError):
+        storage.write_file(tmp_path / "taken", b"x")
+    assert [x.name for x in tmp_path.iterdir()] == ["taken"]
 
 
 @pytest.fixture

@@ -8,12 +8,13 @@ import threading
 import time
 
 import pytest
+from helpers.full_disk import full_disk
 from helpers.memory_bucket import memory_bucket
 
 from gan.errors import ConfigError, Unreachable, WorkdirInUse
 from gan.runtime.logs import log
 from gan.workdir import folder as folder_module
-from gan.workdir.folder import check_shared, lock_workdir
+from gan.workdir.folder import check_shared, is_locked, lock_workdir
 
 
 @pytest.fixture
@@ -80,6 +81,36 @@ def test_lock_workdir__raises_another_error_of_locking(tmp_path, monkeypatch):
     break_locks(monkeypatch, errno.EIO)
     with pytest.raises(OSError, match="Input/output"), lock_workdir(tmp_path):
         pass
+
+
+def test_is_locked__sees_the_lock_of_any_process(tmp_path):
+    assert is_locked(tmp_path) is False
+    with lock_workdir(tmp_path):
+        assert is_locked(tmp_path) is True
+        assert is_locked(tmp_path, ".evaluate.lock") is False
+    assert is_locked(tmp_path) is False
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EIO])
+def test_is_locked__is_unknown_where_nothing_can_be_locked(tmp_path, monkeypatch, number):
+    (tmp_path / ".lock").touch()
+    break_locks(monkeypatch, number)
+    assert is_locked(tmp_path) is None
+
+
+def test_lock_workdir__needs_no_room_on_the_disk(tmp_path):
+    with full_disk(0), lock_workdir(tmp_path):
+        assert is_locked(tmp_path) is True
+
+
+def test_lock_workdir__does_not_mind_somebody_who_looks(tmp_path):
+    with (tmp_path / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        timer = threading.Timer(0.02, lambda: fcntl.flock(file, fcntl.LOCK_UN))
+        timer.start()
+        with lock_workdir(tmp_path):
+            pass
+        timer.join()
 
 
 @pytest.fixture
