@@ -6,6 +6,7 @@ run = open_run("runs/quickstart")
 images = run.draw(seeds=range(16), attributes="Smiling=1,Eyeglasses=1")  # uint8 [16 h w 3]
 """
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from jaxtyping import UInt8
 
 from gan.config import Config
 from gan.data.attributes import AttributeTable
-from gan.errors import ConfigError
+from gan.errors import ConfigError, DataError
 from gan.model import averages
 from gan.model.generate import Model, build_model
 from gan.model.state import Params
@@ -51,7 +52,22 @@ class Run:
         Raises ConfigError for what cannot be, DataError where a checkpoint is damaged.
         """
         requests = self.table.draw(self.parse(attributes), seeds)
-        return self._sampler(self.restore(self.choose_step(step), average), seeds, requests)
+        number = self.choose_step(step)
+        try:
+            params = self.restore(number, average)
+        except DataError as error:
+            raise DataError(f"{error} {self._name_whole_step(number, average)}") from error
+        return self._sampler(params, seeds, requests)
+
+    def _name_whole_step(self, damaged: int, average: str) -> str:
+        """Names the newest other checkpoint that is whole, as the end of a message."""
+        with Checkpoints(self.folder, read_only=True) as checkpoints:
+            others = [step for step in reversed(checkpoints.steps()) if step != damaged]
+        for step in others:
+            with contextlib.suppress(DataError):
+                self.restore(step, average)
+                return f"Step {step} is whole: draw with it by --step={step}."
+        return "No other checkpoint is whole."
 
     def parse(self, attributes: str) -> dict[int, int]:
         """What is asked for: columns of `table` and 0 | 1. Raises ConfigError."""

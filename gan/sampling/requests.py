@@ -27,7 +27,7 @@ def choose_step(steps: Sequence[int], wish: str | None, folder: Path) -> int:
         )
     if wish is None:
         return steps[-1]
-    step = read_best(folder).step if wish == "best" else int(wish) if wish.isdecimal() else None
+    step = read_best(folder).step if wish == "best" else int(wish) if _is_number(wish) else None
     if wish == "best" and step is None:
         raise ConfigError(
             f"--step=best: no checkpoint is scored yet. First run python -m gan.main "
@@ -46,14 +46,19 @@ def parse_seeds(text: str) -> list[int]:
     seeds: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
+        if not _is_number(first) or (dash and not _is_number(last)):
             raise ConfigError(
                 f"--seeds={text}: {part!r} is neither a number nor a range like 0-63."
             )
         low, high = int(first), int(last or first)
         if low > high or high > MAX_SEED:
             raise ConfigError(f"--seeds={text}: {part!r} must rise and stay below {MAX_SEED + 1}.")
-        if high - low >= MAX_PICTURES:
+        if len(seeds) + high + 1 - low > MAX_PICTURES:
             raise ConfigError(f"--seeds={text}: at most {MAX_PICTURES:,} pictures at a time.")
         seeds += range(low, high + 1)
     return seeds
+
+
+def _is_number(text: str) -> bool:
+    # Python reads no number of thousands of digits.
+    return text.isdecimal() and len(text) < 100

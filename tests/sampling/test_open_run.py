@@ -48,6 +48,18 @@ def test_restore__reads_a_checkpoint_once(run):
     assert run.restore(4) is run.restore(4)
 
 
+def test_draw__names_a_whole_checkpoint_where_one_is_damaged(finished, tmp_path):
+    shutil.copytree(finished[1], tmp_path / "run")
+    run = open_run(tmp_path / "run")
+    shutil.rmtree(run.folder / "checkpoints/4/state")
+    with pytest.raises(DataError, match=r"checkpoints/4 .*Step 2 is whole.*--step=2"):
+        run.draw([0])
+    assert run.draw([0], step="2").shape == (1, 32, 32, 3)
+    shutil.rmtree(run.folder / "checkpoints/2/state")
+    with pytest.raises(DataError, match="No other checkpoint is whole"):
+        open_run(run.folder).draw([0])
+
+
 def test_open_run__says_what_is_missing_or_damaged(finished, tmp_path):
     with pytest.raises(ConfigError, match="holds no run"):
         open_run(tmp_path)

@@ -14,7 +14,10 @@ def test_parse_seeds__reads_numbers_and_ranges():
     assert parse_seeds(str(MAX_SEED)) == [MAX_SEED]
 
 
-@pytest.mark.parametrize("text", ["", "a", "-1", "3-", "5-2", str(MAX_SEED + 1), "0-100000"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "a", "-1", "3-", "5-2", str(MAX_SEED + 1), "0-100000", "0-60000,0-60000", "9" * 5000],
+)
 def test_parse_seeds__refuses_anything_else_by_its_text(text):
     with pytest.raises(ConfigError, match="--seeds="):
         parse_seeds(text)
@@ -33,6 +36,7 @@ def test_choose_step__is_the_newest_or_the_one_asked_for(tmp_path):
         ([], None, "no checkpoint yet"),
         ([2, 4], "3", r"--step=3 is not there; .* has steps \[2, 4\]"),
         ([2, 4], "last", "--step=last is not there"),
+        ([2, 4], "9" * 5000, "is not there"),
         ([2, 4], "best", "no checkpoint is scored yet"),
     ],
 )
