@@ -310,7 +310,7 @@ def check_scoring(options: SimpleNamespace, typed: dict[str, Any]) -> None:
             if options.images
             else "--mode=evaluate takes the workdir's configuration: --config goes with --images."
         )
-    for name in ("watch", "step", "seeds"):
+    for name in ("watch", "step", "seeds", "best"):
         if options.images and name in typed:
             raise ConfigError(f"--{name} is of a run: it does not go with --images.")
     if "resize" in typed and not options.inception:

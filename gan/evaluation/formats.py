@@ -1,6 +1,8 @@
 """Writes scores as text, for the terminal and for the report."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from gan.evaluation.score_rows import (
     Row,
@@ -58,6 +60,21 @@ def format_percent(value: object, signed: bool = False) -> str:
     """Writes a share in percent: "91.2", or "+91.2" with `signed`; "-" for null or NaN."""
     share = finite_number(value)
     return "-" if share is None else f"{100 * share:{'+' if signed else ''}.1f}"
+
+
+def describe_given(generated: Mapping[str, Any]) -> str:
+    """Says what pictures that no checkpoint drew are, and what was done to them; "" for others.
+
+    `generated` is that of their row.
+    """
+    files = generated.get("files") or {}
+    parts = [f"{num:,} {kind}" for kind, num in files.items()]
+    if lossy := [kind for kind in files if kind.startswith(".j")]:
+        parts.append(f"what {' and '.join(lossy)} files have lost counts in the scores")
+    parts += [f"{num:,} {change}" for change, num in (generated.get("changes") or {}).items()]
+    if sets := generated.get("sets"):
+        parts.append(f"scored in {sets} set{'s' * (sets > 1)}")
+    return "; ".join(parts)
 
 
 def field_name(field: str) -> str:

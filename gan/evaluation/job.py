@@ -15,8 +15,9 @@ from gan.runtime.logs import log
 from gan.runtime.storage import Path
 from gan.sampling.open_run import Run, open_run
 from gan.sampling.requests import choose_step
+from gan.workdir.best import EVALUATING
 from gan.workdir.checkpoints import Checkpoints
-from gan.workdir.folder import lock_workdir, read_config
+from gan.workdir.folder import is_locked, lock_workdir, read_config
 
 WAIT = 20.0  # Seconds between two looks at a running training.
 
@@ -48,7 +49,7 @@ def evaluate(folders: Sequence[Path], options: EvaluationOptions) -> None:
             try:
                 if evaluation.score_run(folder) or not options.watch:
                     waiting.remove(folder)
-            except (ConfigError, DataError, WorkdirInUse) as error:
+            except (ConfigError, DataError, OSError, WorkdirInUse) as error:
                 if len(folders) == 1:
                     raise
                 log.error("%s Left out.", error)
@@ -67,31 +68,40 @@ class _Evaluation:
         self._options = options
         self._references = ReferenceSets(options)
         self._unreadable: dict[tuple[Path, int], DataError] = {}  # By folder and step.
-        self._waited_for: set[Path] = set()  # Runs about which the user has been told to wait.
+        self._waiting: dict[Path, str] = {}  # What the user has been told last of a run.
         self._announced: set[Path] = set()  # Runs whose results have been printed.
 
     def score_run(self, folder: Path) -> bool:
         """Scores the checkpoints that are there. Returns whether the training has ended."""
         watch = self._options.watch
         if watch and not (folder / "config.json").exists():
-            return self._wait_for(folder, "a run")
+            return self._wait(f"Waiting for a run in {folder}", folder)
         run = open_run(folder)
+        # Asked before the steps are listed, or it could end between the two.
+        idle = watch and is_locked(folder) is False
         with (
-            lock_workdir(folder, ".evaluate.lock"),
+            lock_workdir(folder, EVALUATING),
             Checkpoints(folder, read_only=True) as checkpoints,
         ):
             steps = checkpoints.steps()
             if not steps and watch:
-                return self._wait_for(folder, "a checkpoint")
+                return self._wait(f"Waiting for a checkpoint in {folder}", folder, idle)
             if self._options.step or not steps:
                 steps = [choose_step(steps, self._options.step, folder)]
             self._score_steps(folder, run, checkpoints, steps)
-            return steps[-1] >= run.config.steps
+            ended = steps[-1] >= run.config.steps
+            if watch and not ended:
+                where = f"{folder} is at step {steps[-1]} of {run.config.steps}"
+                self._wait(where, folder, idle)
+            return ended
 
-    def _wait_for(self, folder: Path, what: str) -> bool:
-        if folder not in self._waited_for:
-            log.info("Waiting for %s in %s (Ctrl-C ends it).", what, folder)
-            self._waited_for.add(folder)
+    def _wait(self, what: str, folder: Path, idle: bool = False) -> bool:
+        """Says what is waited for, where that is another than before. Returns False."""
+        if idle:
+            what += ", and no training runs there: start it again"
+        if self._waiting.get(folder) != what:
+            log.info("%s (Ctrl-C ends the evaluation).", what)
+            self._waiting[folder] = what
         return False
 
     def _score_steps(

@@ -34,5 +34,17 @@ class EvaluationOptions:
             better_direction(self.best)
         if len(set(self.seeds)) < len(self.seeds):
             raise ConfigError(f"--seeds={[*self.seeds]}: one is there twice, which is no evidence.")
+        object.__setattr__(self, "seeds", tuple(sorted(self.seeds)))
+        if self.watch and self.step:
+            raise ConfigError(
+                f"--watch scores every checkpoint that comes, --step={self.step} a single one: "
+                "leave one of them out."
+            )
+        if self.best and (self.step or self.split == "test"):
+            why = f"a single one (--step={self.step})" if self.step else "the test split"
+            raise ConfigError(
+                f"--best={self.best} chooses among checkpoints, but {why} chooses nothing: leave "
+                "one of them out."
+            )
         if self.inception and not self.inception.is_file():
             raise ConfigError(f"--inception={self.inception}: no such file.")

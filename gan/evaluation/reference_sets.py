@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from gan.data.attributes import AttributeTable
 from gan.data.prepare import prepare
+from gan.data.source import SPLITS
 from gan.data.store import Store, open_store
 from gan.errors import ConfigError
 from gan.evaluation.options import EvaluationOptions
@@ -31,7 +32,9 @@ class ReferenceSets:
         """
         key = repr(run.config.data)
         if key not in self._stores:
-            self._stores[key] = prepare(run.config.data)
+            # Each byte is compared with its checksum: what is kept of these pictures (features, a
+            # classifier) is kept under that checksum.
+            self._stores[key] = prepare(run.config.data, SPLITS)
         stores = self._stores[key]
         if not run.table.same_data(AttributeTable.from_store(stores["train"])):
             raise ConfigError(

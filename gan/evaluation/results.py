@@ -42,7 +42,8 @@ def choose_best(
     name = name or score_rows.default_score_name(rows)
     if row := score_rows.find_best_row(rows, name):
         value = score_rows.score_mean(row, name)
-        write_best(folder, Best(row["step"], name, value, protocol_id, before.scoring))
+        best = Best(row["step"], name, value, protocol_id, row.get("checkpoint"), before.scoring)
+        write_best(folder, best)
 
 
 def announce_results(folder: Path, rows: Sequence[Row], protocol_id: str) -> None:

@@ -25,7 +25,7 @@ from gan.sampling.attribute_sheet import AttributeSheet
 from gan.sampling.open_run import Run
 from gan.sampling.requests import MAX_SEED
 from gan.sampling.sampler import Sampler
-from gan.workdir.best import read_best
+from gan.workdir.best import checkpoint_digest, read_best
 from gan.workdir.checkpoints import Checkpoints
 from gan.workdir.folder import write_rows
 
@@ -46,23 +46,30 @@ class RunScorer:
         self.path = folder / "scores.jsonl"
         self._folder, self._run, self._checkpoints = folder, run, checkpoints
         self._reference, self._options = reference, options
-        self._protocol = describe_protocol(reference)
-        self._rows: Sequence[Row] = read_rows(self.path)
+        self._protocol = describe_protocol(reference, options.seeds)
+        self._rows: Sequence[Row] = score_rows.drop_stale(folder, read_rows(self.path))
 
     def find_missing(self, steps: Sequence[int]) -> list[int]:
-        """Those of `steps` without a row of this protocol, these evaluation seeds and all scores.
+        """Those of `steps` without a row of this protocol with all scores.
 
-        A row that was written before a score was registered does not have all scores.
+        A row that was written before a score was registered does not have all scores. Says which
+        steps older versions scored, whose rows do not tell what checkpoint they are of.
         """
         names = registered_names(extractor.name for extractor in self._reference.extractors)
         scored = {
             row["step"]
             for row in self._rows
-            if row.get("protocol") == self._protocol
-            and row["generated"].get("seeds") == [*self._options.seeds]
-            and names <= row["scores"].keys()
+            if row.get("protocol") == self._protocol and names <= row["scores"].keys()
         }
-        return [step for step in steps if step not in scored]
+        missing = [step for step in steps if step not in scored]
+        older = {row["step"] for row in self._rows if "checkpoint" not in row}
+        if again := [step for step in missing if step in older]:
+            log.info(
+                "%s: an older version scored steps %s and did not note which bytes it saw. Its "
+                "rows stay under its protocol, and the steps are scored again.",
+                *(self.path, ", ".join(map(str, again))),
+            )
+        return missing
 
     def has_scores(self) -> bool:
         """Whether there is a row of this protocol."""
@@ -104,7 +111,8 @@ class RunScorer:
         row, shown = score_checkpoint(self._reference, generated)
         where = score_rows.pictures_folder(self._folder, self._protocol["id"], step)
         write_arrays(where, shown | {"samples.png": sheet(params)})
-        row = {"step": step} | row
+        source = {"step": step, "checkpoint": checkpoint_digest(self._folder, step)}
+        row = source | row | {"protocol": self._protocol}
         self._rows = score_rows.replace_row(self._rows, row)
         write_rows(self.path, self._rows)
         # The best checkpoint by another protocol stays until all are scored by this one.
@@ -126,14 +134,30 @@ class RunScorer:
     def conclude(self) -> None:
         """Chooses the best checkpoint, prints the tables and writes the report."""
         self._choose_best()
+        if not self._chooses() and not self._options.step and self._options.split != "test":
+            log.info(
+                "These scores do not choose the best checkpoint: those of %s validation pictures "
+                "do. To choose by them anyway, name a score: --best=FD.",
+                f"{self._run.config.eval_images:,}",
+            )
         announce_results(self._folder, self._rows, self._protocol["id"])
 
     def _choose_best(self) -> None:
-        # Never select on the test split, nor from a single checkpoint that was asked for.
-        if self._options.split != "test" and not self._options.step:
+        if self._chooses():
             steps = self._checkpoints.steps()
             wish = self._options.best
             choose_best(self._folder, self._rows, self._protocol["id"], wish, steps)
+
+    def _chooses(self) -> bool:
+        """Whether these scores choose the best checkpoint.
+
+        Those of the configured number of validation pictures do, and others where a score is named
+        to choose by; never those of a single checkpoint that was asked for.
+        """
+        wanted = self._options
+        usual = wanted.num_images in (None, self._run.config.eval_images)
+        usual = usual and wanted.split == "validation"
+        return bool(wanted.best) or (usual and not wanted.step)
 
 
 def check_seeds(seeds: Sequence[int], num: int) -> None:

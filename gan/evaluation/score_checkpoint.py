@@ -10,7 +10,6 @@ from gan.data.faces import dataset
 from gan.evaluation.score_rows import Row
 from gan.evaluation.score_sets import (
     Sets,
-    describe_protocol,
     draw_nearest_pairs,
     make_score,
     score_sets,
@@ -64,7 +63,6 @@ class GeneratedPictures:
             "labels": f"rows of {self._reference.split}" if self._run.model.conditional else "none",
             "weights": "moving average, half-life of "
             f"{self._run.config.average.half_life:,.0f} images",
-            "seeds": [*self._seeds],
         }
 
     def swap_attributes(self) -> conditional.Swaps:
@@ -105,7 +103,8 @@ def score_checkpoint(
 ) -> tuple[Row, dict[str, np.ndarray]]:
     """Scores the pictures of a checkpoint.
 
-    Returns its row without the step, and what to show beside it, by the name of its file.
+    Returns the "scores", "attributes" and "generated" of its row, and what to show beside it, by
+    the name of its file.
     """
     row, last = score_sets(reference, generated.draw_sets())
     shown = {"nearest.png": draw_nearest_pairs(reference, last)} if reference.classifier else {}
@@ -115,10 +114,7 @@ def score_checkpoint(
     every_attribute = reference.names == tuple(dataset.ATTRIBUTES)
     if row["attributes"] and reference.is_rendered and every_attribute:
         _add_scores(row, reference, generated.score_as_rendered())
-    return row | {
-        "generated": generated.describe(),
-        "protocol": describe_protocol(reference),
-    }, shown
+    return row | {"generated": generated.describe()}, shown
 
 
 def _add_swaps(row: Row, reference: ReferenceSet, generated: GeneratedPictures) -> np.ndarray:

@@ -1,8 +1,12 @@
 """Reads and orders the rows of `scores.jsonl`, one for each checkpoint and protocol.
 
-A row is {"step", "scores", "attributes", "generated", "protocol"}. A score is {"mean", "sd",
-"floor"}: its mean and standard deviation over the evaluation seeds, and its baseline. A score of
-few cases also has their number, "cases". Rows of different protocols do not compare.
+A row is {"step", "checkpoint", "scores", "attributes", "generated", "protocol"}. A score is
+{"mean", "sd", "floor"}: its mean and standard deviation over the evaluation seeds, and its
+baseline. A score of few cases also has their number, "cases". Rows of different protocols do not
+compare.
+
+"checkpoint" is the digest of what was scored. Rows of older versions, and of pictures that no
+checkpoint drew, have none.
 """
 
 import math
@@ -16,8 +20,9 @@ from gan.metrics.scores import (
     better_direction,
     finite_number,
 )
-from gan.runtime.logs import read_rows
+from gan.runtime.logs import log, read_rows
 from gan.runtime.storage import Path
+from gan.workdir.best import checkpoint_digest
 
 Row = dict[str, Any]
 # A checkpoint is chosen by the first of these that it has. FD-attr needs no weights from elsewhere.
@@ -34,10 +39,26 @@ def pictures_folder(folder: Path, protocol_id: str, step: int) -> Path:
 def read_score_rows(folder: Path) -> list[Row]:
     """Reads the rows of a run's `scores.jsonl`, in the order of the file; [] if it is not there.
 
-    Rows of older versions have no protocol and are left out.
+    Rows of the first versions have no protocol. They are left out, and so are rows of checkpoints
+    in whose place another one lies now, which is said.
     """
-    rows = read_rows(folder / "scores.jsonl")
+    rows = drop_stale(folder, read_rows(folder / "scores.jsonl"))
     return [row for row in rows if isinstance(row.get("protocol"), dict)]
+
+
+def drop_stale(folder: Path, rows: Sequence[Row]) -> list[Row]:
+    """Leaves out rows of checkpoints in whose place another one lies now, and says so."""
+    there = {step: checkpoint_digest(folder, step) for step in {row["step"] for row in rows}}
+
+    def is_stale(row: Row) -> bool:
+        return "checkpoint" in row and there[row["step"]] not in (None, row["checkpoint"])
+
+    if stale := sorted({row["step"] for row in rows if is_stale(row)}):
+        log.warning(
+            "%s: the scores of steps %s are left out: other checkpoints lie there now.",
+            *(folder, ", ".join(map(str, stale))),
+        )
+    return [row for row in rows if not is_stale(row)]
 
 
 def group_by_protocol(rows: Iterable[Row]) -> dict[str, list[Row]]:

@@ -6,7 +6,7 @@ that are not the same each time.
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import UInt8
@@ -18,7 +18,7 @@ from gan.metrics.reference_set import Attributes, PictureSet, ReferenceSet
 from gan.metrics.scores import Scores, finite_number
 from gan.runtime.pictures import enlarge_pictures, make_grid
 
-PROTOCOL_VERSION = 1  # Raised when the same pictures get other numbers.
+PROTOCOL_VERSION = 2  # Raised when the same pictures get other numbers.
 PAIRS, COLUMNS = 24, 8  # Pairs in the sheet of nearest pictures, and how many stand side by side.
 Sets = Iterator[tuple[Pictures, Attributes | None]]  # Pictures, and their requests if any.
 
@@ -30,9 +30,9 @@ def score_sets(reference: ReferenceSet, sets: Sets) -> tuple[Row, PictureSet]:
     """
     found: list[Scores] = []
     scored: list[PictureSet] = []
-    for images, requests in sets:
+    for number, (images, requests) in enumerate(sets):
         pictures = reference.extract(images, requests)
-        found.append(reference.score(pictures))
+        found.append(reference.score(pictures, seed=number))
         scored = [*map(_without_images, scored), pictures]
     last = scored[-1]
     scores = {
@@ -64,11 +64,12 @@ def _without_images(pictures: PictureSet) -> PictureSet:
     return pictures._replace(images=np.empty((0, 1, 1, 3), np.uint8))
 
 
-def describe_protocol(reference: ReferenceSet) -> dict:
-    """All that scores depend on besides the generated pictures, with a digest of it as "id".
+def describe_protocol(reference: ReferenceSet, seeds: Sequence[int]) -> dict:
+    """All that scores depend on besides the generator, with a digest of it as "id".
 
-    Scores of different protocols never compare. Files keep the keys of the first version: "reals"
-    is the reference set, and "floors" the split of the baselines.
+    There is a set of pictures for each of the evaluation `seeds`: the best of few lucky sets is not
+    the best of many. Scores of different protocols never compare. Files keep the keys of the first
+    version: "reals" is the reference set, and "floors" the split of the baselines.
     """
     train, split = reference.stores["train"], reference.stores[reference.split]
     stamp = {
@@ -78,6 +79,7 @@ def describe_protocol(reference: ReferenceSet) -> dict:
         "reals": split.digest[:12],
         "floors": reference.baseline_split,
         "images": reference.num,
+        "seeds": [*seeds],
         "image_size": train.image_size,
         "crop": train.crop,
         "resize": train.resize,

@@ -60,6 +60,18 @@ class ReferenceSet:
 
     def __post_init__(self) -> None:
         there = len(self.stores[self.split].images)
+        if there < MIN_PICTURES:
+            enough = [x for x, s in self.stores.items() if len(s.images) >= MIN_PICTURES]
+            others = " or ".join(f"--split={x}" for x in enough) or "more pictures"
+            raise ConfigError(
+                f"--split={self.split}: the data have {there} pictures there, at least "
+                f"{MIN_PICTURES} are needed to compare with. Compare with {others}."
+            )
+        if self.num < MIN_PICTURES:
+            raise ConfigError(
+                f"{self.num} pictures to compare with: at least {MIN_PICTURES} are needed. Give "
+                f"--num_images={MIN_PICTURES} or more."
+            )
         if there < self.num:
             log.info("The split %s has %s pictures: all are compared.", self.split, f"{there:,}")
             object.__setattr__(self, "num", there)
@@ -69,11 +81,6 @@ class ReferenceSet:
                 "%s pictures are few for a distance of Inception's features, whose bias falls as "
                 "1 / n: from %s on, their covariance is not singular.",
                 *(f"{self.num:,}", f"{INCEPTION_PICTURES:,}"),
-            )
-        if self.num < MIN_PICTURES:
-            raise ConfigError(
-                f"{self.num} pictures of the split {self.split} to compare with: at least "
-                f"{MIN_PICTURES} are needed. Raise --num_images, or prepare more data."
             )
 
     @functools.cached_property
@@ -168,9 +175,12 @@ class ReferenceSet:
         found = {x.name: x.extract_rows(images, rows) for x in self.extractors}
         return PictureSet(images, attributes, found)
 
-    def score(self, generated: PictureSet) -> Scores:
-        """Every score of one set of `num` generated pictures."""
-        found = self._compare(generated)
+    def score(self, generated: PictureSet, seed: int = 0) -> Scores:
+        """Every score of one set of `num` generated pictures.
+
+        `seed` is what scores draw their directions and subsets by: give another to each set.
+        """
+        found = self._compare(generated, seed)
         if not self.classifier:
             return found
         name, near = self.classifier.name, self.find_nearest(generated)
@@ -236,13 +246,13 @@ class ReferenceSet:
             *(pictures.extracted[name].features, pictures.attributes),
         )
 
-    def _compare(self, pictures: PictureSet) -> Scores:
+    def _compare(self, pictures: PictureSet, seed: int = 0) -> Scores:
         """Every score that asks whether `pictures` are distributed as the held-out ones are."""
         held_out = self.held_out
-        found = score_pictures(held_out.images, pictures.images)
+        found = score_pictures(held_out.images, pictures.images, seed)
         for name in (extractor.name for extractor in self.extractors):
             a, b = (x.extracted[name].features for x in (held_out, pictures))
-            found |= score_features(a, b, name)
+            found |= score_features(a, b, name, seed)
             # Labels that are all 0 give the joint distance no scale.
             if pictures.attributes is not None and held_out.attributes.any():
                 found[full_name("FJD", name)] = conditional.joint_distance(
@@ -250,7 +260,7 @@ class ReferenceSet:
                 )
             if name == "inception" and self.has_classes:
                 probabilities = np.asarray(pictures.extracted[name].probabilities)
-                found["IS"] = inception_score(probabilities, min(10, self.num))
+                found["IS"] = inception_score(probabilities, min(10, self.num), seed)
         return found
 
     def _load(self, split: str, rows: Int[np.ndarray, " n"]) -> PictureSet:

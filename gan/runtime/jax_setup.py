@@ -45,6 +45,14 @@ def set_up_jax(deterministic: bool) -> None:
     keep_compiled_programs()
 
 
+def share_gpu() -> None:
+    """Takes memory of a GPU as it is needed, not 75 % of it at once: others work there too.
+
+    Has to be called before any device is started; the environment's own choice comes first.
+    """
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
+
 def use_deterministic_operations() -> None:
     """Tells XLA to use only those operations of a GPU that repeat bit for bit.
 

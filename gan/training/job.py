@@ -23,6 +23,7 @@ from gan.runtime.watchdog import Watchdog
 from gan.training.hooks import save_checkpoint, standard_hooks
 from gan.training.loop import Hooks, TrainingRun, restore_or_init, run_steps
 from gan.training.stop_signals import Stop
+from gan.workdir.best import forget_scores
 from gan.workdir.checkpoints import Checkpoints
 from gan.workdir.folder import check_same_run, check_shared, lock_workdir, write_config
 
@@ -45,6 +46,8 @@ def train(config: Config, folder: Path, verify: bool = False, hooks: Hooks = ())
         state = restore_or_init(run)
         start = int(state.step)
         announce(run, state, start)
+        if cluster.is_first():
+            forget_scores(folder, after=start)
         if start >= config.steps:
             log.info("Nothing to do. To go on, raise config.steps above %d.", start)
             return state

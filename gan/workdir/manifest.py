@@ -30,6 +30,12 @@ class Manifest:
         fields = dataclasses.asdict(self)
         return fields | {"digest": _digest(fields)}
 
+    @property
+    def drawing_digest(self) -> str:
+        """Digest of the moving averages, the only arrays that drawing needs."""
+        drawn = (".averages", ".ema")  # The second name is that of the first format.
+        return _digest({k: v for k, v in self.sha256.items() if k.startswith(drawn)})[:16]
+
     @classmethod
     def from_json(cls, text: str) -> "Manifest":
         """Reads JSON. Raises ValueError if damaged, ConfigError if a newer version wrote it."""

@@ -1,5 +1,6 @@
 """The evaluation of runs: what is scored, kept, left out and refused."""
 
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -13,13 +14,13 @@ from helpers.scored import NUM, OPTIONS, value
 from helpers.states import restore_state
 
 from gan.config import to_json
-from gan.errors import ConfigError, DataError
+from gan.errors import ConfigError, DataError, NotSaved
 from gan.evaluation import job
 from gan.evaluation.job import evaluate
 from gan.evaluation.score_rows import pictures_folder
 from gan.runtime.logs import read_rows
 from gan.training.job import train
-from gan.workdir.best import read_best
+from gan.workdir.best import checkpoint_digest, read_best
 from gan.workdir.checkpoints import Checkpoints
 
 
@@ -29,7 +30,8 @@ def test_evaluate__gives_each_checkpoint_a_row_that_says_all_it_depends_on(score
     for row in rows:
         stamp = row["protocol"]
         assert (stamp["images"], stamp["split"], stamp["crop"]) == (NUM, "validation", "none")
-        assert row["generated"]["seeds"] == [0, 1]
+        assert stamp["seeds"] == [0, 1]
+        assert row["checkpoint"] == checkpoint_digest(scored_run, row["step"])
         (extractor,) = stamp["extractors"]
         assert extractor.startswith("attr@")
         assert {name.partition("@")[2] for name in row["scores"]} == {"", extractor[5:]}
@@ -106,15 +108,83 @@ def test_evaluate__leaves_nothing_of_a_run_whose_only_checkpoint_is_damaged(copy
 
 
 @pytest.mark.slow
-def test_evaluate__scores_other_pictures_for_other_seeds_in_the_same_rows(copy):
+def test_evaluate__gives_other_seeds_rows_of_their_own(copy):
     before = read_rows(copy / "scores.jsonl")
     evaluate([copy], dataclasses.replace(OPTIONS, seeds=(5,)))
     rows = read_rows(copy / "scores.jsonl")
-    assert [row["step"] for row in rows] == [2, 4]
-    for row, old in zip(rows, before, strict=True):
-        assert row["protocol"] == old["protocol"]
+    assert [row["step"] for row in rows] == [2, 2, 4, 4]
+    assert [row for row in rows if row in before] == before
+    new = [row for row in rows if row not in before]
+    for row, old in zip(new, before, strict=True):
+        assert row["protocol"]["seeds"] == [5]
         assert value(row, "swd") != value(old, "swd")
         assert value(row, "swd", "floor") == value(old, "swd", "floor")
+
+
+@pytest.mark.slow
+def test_evaluate__other_numbers_of_pictures_choose_only_where_that_is_asked_for(copy, caplog):
+    before = read_best(copy)
+    few = dataclasses.replace(OPTIONS, num_images=20, seeds=(0,))
+    evaluate([copy], few)
+    assert read_best(copy) == before
+    assert "do not choose the best checkpoint: those of 40 validation pictures do" in caplog.text
+    evaluate([copy], dataclasses.replace(few, best="FD"))  # As the message says.
+    rows = [row for row in read_rows(copy / "scores.jsonl") if row["protocol"]["images"] == 20]
+    assert read_best(copy).protocol == rows[0]["protocol"]["id"] != before.protocol
+
+
+@pytest.mark.slow
+def test_evaluate__scores_a_checkpoint_again_that_was_trained_anew(copy, caplog):
+    before = {row["step"]: row for row in read_rows(copy / "scores.jsonl")}
+    state = restore_state(copy, 2)
+    averages = jax.tree.map(lambda x: 3 * x, state.averages)
+    shutil.rmtree(copy / "checkpoints" / "2")
+    with Checkpoints(copy, keep_every=1) as checkpoints:
+        checkpoints.save(state.replace(averages=averages), 2)
+    evaluate([copy], OPTIONS)
+    first, second = read_rows(copy / "scores.jsonl")
+    assert second == before[4]
+    assert first["checkpoint"] == checkpoint_digest(copy, 2) != before[2]["checkpoint"]
+    assert value(first, "swd") != value(before[2], "swd")
+    assert "the scores of steps 2 are left out" in caplog.text
+    assert "2 checkpoints, all scored" not in caplog.text
+    best = read_best(copy)
+    assert best.value in (value(first, "FD-attr"), value(second, "FD-attr"))
+
+
+@pytest.mark.slow
+def test_evaluate__scores_again_what_older_versions_scored_and_keeps_their_rows(copy, caplog):
+    rows = read_rows(copy / "scores.jsonl")
+    older = [row | {"protocol": row["protocol"] | {"id": "old", "version": 1}} for row in rows]
+    for row in older:
+        del row["checkpoint"]
+    (copy / "scores.jsonl").write_text("".join(json.dumps(row) + "\n" for row in older))
+    evaluate([copy], OPTIONS)
+    assert "an older version scored steps 2, 4 and did not note which bytes it saw" in caplog.text
+    found = read_rows(copy / "scores.jsonl")
+    assert [row for row in found if row["protocol"]["id"] == "old"] == older
+    assert [row for row in found if row["protocol"]["id"] != "old"] == rows
+
+
+@pytest.mark.slow
+def test_evaluate__a_full_disk_ends_no_other_run(copy, make_disk, tmp_path, caplog):
+    size = sum(path.stat().st_size for path in copy.rglob("*") if path.is_file())
+    full = make_disk(f"{size + 2**20}") / "run"
+    shutil.copytree(copy, full)
+    for folder in (copy, full):
+        (folder / "scores.jsonl").unlink()
+    with (full.parent / "filling").open("wb") as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+            file.flush()
+    with pytest.raises(NotSaved, match=rf"{full}/.* cannot be written \(No space.*Make room"):
+        evaluate([full, copy], OPTIONS)
+    assert "Left out" in caplog.text
+    assert [row["step"] for row in read_rows(copy / "scores.jsonl")] == [2, 4]
+    assert not [*full.rglob("*.partial")]
+    (full.parent / "filling").unlink()
+    evaluate([full], OPTIONS)  # As the message says.
+    assert read_rows(full / "scores.jsonl") == read_rows(copy / "scores.jsonl")
 
 
 @pytest.mark.slow
@@ -170,7 +240,7 @@ def test_evaluate__goes_on_with_other_runs_after_a_broken_one(copy, tmp_path, ca
 
 @pytest.mark.slow
 def test_evaluate__watches_until_the_training_has_ended(
-    scored_run, faces_cache, tmp_path, monkeypatch
+    scored_run, faces_cache, tmp_path, monkeypatch, caplog
 ):
     config = tiny.get_config()
     config.data.cache_dir = str(faces_cache)
@@ -187,6 +257,8 @@ def test_evaluate__watches_until_the_training_has_ended(
     monkeypatch.setattr(job.time, "sleep", sleep)
     evaluate([tmp_path / "run"], dataclasses.replace(OPTIONS, watch=True))
     assert len(naps) == 3
+    assert "Waiting for a run in" in caplog.text
+    assert "run is at step 2 of 4, and no training runs there: start it again" in caplog.text
     assert read_rows(tmp_path / "run" / "scores.jsonl") == read_rows(scored_run / "scores.jsonl")
 
 
@@ -224,6 +296,7 @@ USAGE = {
     ("--step=3",): "has steps [2, 4]",
     ("--best=recal",): "Did you mean 'recall'?",
     ("--images=x", "--config=tests/helpers/tiny.py", "--watch"): "does not go with --images",
+    ("--watch", "--step=2"): "leave one of them out",
 }
 
 

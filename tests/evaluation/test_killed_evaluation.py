@@ -16,7 +16,7 @@ from helpers import tiny
 from gan.training.job import train
 
 CHECKPOINTS, KILLS = 14, 3
-COMMAND = (sys.executable, "-m", "gan.main", "--mode=evaluate", "--num_images=24", "--seeds=0")
+COMMAND = (sys.executable, "-m", "gan.main", "--mode=evaluate", "--seeds=0")
 
 
 def outcome(folder: Path) -> dict[str, bytes]:
@@ -42,7 +42,7 @@ def test_evaluate__ends_with_the_same_files_if_killed_at_random(faces_cache, tmp
     config = tiny.get_config()
     config.data.cache_dir = str(faces_cache)
     every = {"log_every": CHECKPOINTS, "sample_every": CHECKPOINTS, "checkpoint_every": 1}
-    config = dataclasses.replace(config, steps=CHECKPOINTS, keep_every=1, **every)
+    config = dataclasses.replace(config, steps=CHECKPOINTS, keep_every=1, eval_images=24, **every)
     whole, folder = (tmp_path / name / "run" for name in ("whole", "killed"))
     train(config, whole)
     shutil.copytree(whole, folder)

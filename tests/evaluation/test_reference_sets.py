@@ -1,12 +1,14 @@
 """Reference sets of an evaluation: which pictures, made once, refused for other data."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
-from helpers.scored import NUM
+from helpers.scored import NUM, OPTIONS
 
-from gan.errors import ConfigError
+from gan.errors import ConfigError, DataError
+from gan.evaluation.reference_sets import ReferenceSets
 from gan.sampling.open_run import open_run
 
 
@@ -30,6 +32,28 @@ def test_make_for_run__refuses_a_run_on_other_data(scored_run, references):
     changed = dataclasses.replace(run.table, fingerprint="other", pictures="other")
     with pytest.raises(ConfigError, match="trained on other data"):
         references.make_for_run(dataclasses.replace(run, table=changed), scored_run)
+
+
+def test_make_for_run__looks_at_no_pictures_but_those_that_were_prepared(
+    scored_run, reference, faces_cache, tmp_path
+):
+    """The remedy that is named helps: nothing that was found of damaged pictures is kept."""
+    shutil.copytree(faces_cache, tmp_path / "cache")
+    run = open_run(scored_run)
+    data = dataclasses.replace(run.config.data, cache_dir=str(tmp_path / "cache"))
+    run = dataclasses.replace(run, config=dataclasses.replace(run.config, data=data))
+    (path,) = (tmp_path / "cache").glob("*/validation/images.npy")
+    content = path.read_bytes()
+    path.write_bytes(content[:200] + bytes(50_000) + content[50_200:])
+    with pytest.raises(DataError, match=f"Delete the folder {path.parent}, and it will be"):
+        ReferenceSets(OPTIONS).make_for_run(run, scored_run)
+    shutil.rmtree(path.parent)
+    again = ReferenceSets(OPTIONS).make_for_run(run, scored_run).held_out
+    np.testing.assert_array_equal(again.images, reference.held_out.images)
+    for name, extracted in again.extracted.items():
+        np.testing.assert_array_equal(
+            extracted.features, reference.held_out.extracted[name].features
+        )
 
 
 def test_reference_sets__warn_of_few_pictures_for_inception(reference, caplog):

@@ -8,8 +8,9 @@ import pytest
 from helpers import scored
 
 from gan.evaluation.results import choose_best, hold_checkpoint, write_arrays
-from gan.workdir.best import Best, read_best, write_best
+from gan.workdir.best import EVALUATING, Best, read_best, write_best
 from gan.workdir.checkpoints import Checkpoints
+from gan.workdir.folder import lock_workdir
 
 
 def test_best_json__keeps_its_checkpoint_and_draws_with_it(finished, copy, run, tmp_path):
@@ -17,7 +18,10 @@ def test_best_json__keeps_its_checkpoint_and_draws_with_it(finished, copy, run, 
     best = read_best(copy)
     assert (best.step in (2, 4), best.scoring) == (True, None)
     (copy / "best.json").write_text(json.dumps(dataclasses.asdict(Best(step=2, scoring=4))))
-    with Checkpoints(copy, keep=2, keep_every=1000) as checkpoints:
+    with (
+        lock_workdir(copy, EVALUATING),
+        Checkpoints(copy, keep=2, keep_every=1000) as checkpoints,
+    ):
         for step in (6, 8, 10):
             checkpoints.save(state, step)
             checkpoints.wait()
@@ -42,7 +46,7 @@ def test_hold_checkpoint__lets_go_after_an_error(tmp_path):
             held.append(read_best(tmp_path))
             raise OSError("full")
 
-    with pytest.raises(OSError, match="full"):
+    with lock_workdir(tmp_path, EVALUATING), pytest.raises(OSError, match="full"):
         fail()
     assert held == [dataclasses.replace(best, scoring=4)]
     assert read_best(tmp_path) == best
@@ -59,8 +63,9 @@ def test_choose_best__chooses_only_among_checkpoints_that_are_there(tmp_path):
 
 def test_choose_best__keeps_the_score_that_chose_before(tmp_path):
     write_best(tmp_path, Best(step=1, score="swd", value=1.0, protocol="ffff", scoring=7))
-    choose_best(tmp_path, [scored.row(1000)], "5e6f7a8b", None, steps=[1000])
-    best = read_best(tmp_path)
+    with lock_workdir(tmp_path, EVALUATING):
+        choose_best(tmp_path, [scored.row(1000)], "5e6f7a8b", None, steps=[1000])
+        best = read_best(tmp_path)
     assert (best.step, best.score, best.protocol, best.scoring) == (1000, "swd", "5e6f7a8b", 7)
 
 

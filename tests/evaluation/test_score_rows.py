@@ -4,9 +4,11 @@ import json
 
 import pytest
 from helpers import scored
+from helpers.states import save_two
 
 from gan.errors import ConfigError
 from gan.evaluation import score_rows
+from gan.workdir.best import checkpoint_digest
 
 FD, CONTROL = f"FD-attr@{scored.HASH}", f"accuracy_ratio-attr@{scored.HASH}"
 
@@ -18,6 +20,17 @@ def test_read_score_rows__leaves_out_rows_without_a_protocol_and_cut_lines(tmp_p
         file.write(json.dumps(scored.row(2000))[:-20])
     assert [row["step"] for row in score_rows.read_score_rows(folder)] == [1000]
     assert score_rows.read_score_rows(tmp_path / "nowhere") == []
+
+
+def test_read_score_rows__leaves_out_scores_of_other_checkpoints(tmp_path, caplog):
+    save_two(tmp_path)
+    digests = {1: checkpoint_digest(tmp_path, 1), 2: "another", 3: "deleted meanwhile"}
+    rows = [scored.row(step) | {"checkpoint": digest} for step, digest in digests.items()]
+    rows.append(scored.row(2, about=scored.protocol("old")))  # Of a version that noted no digest.
+    scored.write(tmp_path, rows)
+    found = score_rows.read_score_rows(tmp_path)
+    assert found == [rows[0], rows[2], rows[3]]
+    assert "the scores of steps 2 are left out: other checkpoints lie there now" in caplog.text
 
 
 def test_group_by_protocol__sorts_by_step_and_a_later_row_counts():

@@ -25,17 +25,28 @@ def config(scored_run):
 def test_describe_protocol__tells_apart_runs_that_learnt_fewer_attributes(
     config, references, reference
 ):
-    whole = describe_protocol(reference)
+    whole = describe_protocol(reference, (0,))
     few = dataclasses.replace(config.data, attributes="Smiling,Male")
-    some = describe_protocol(references.make(prepare(few), NUM, ("Smiling", "Male")))
-    none = describe_protocol(references.make(prepare(config.data), NUM, ()))
+    some = describe_protocol(references.make(prepare(few), NUM, ("Smiling", "Male")), (0,))
+    none = describe_protocol(references.make(prepare(config.data), NUM, ()), (0,))
     assert some["id"] != whole["id"] == none["id"]
 
 
-def test_describe_protocol__tells_apart_crops_and_numbers(reference):
+def test_describe_protocol__tells_apart_crops_numbers_and_seeds(reference):
     cropped = {n: dataclasses.replace(x, crop="center140") for n, x in reference.stores.items()}
     others = [dataclasses.replace(reference, **x) for x in ({"stores": cropped}, {"num": NUM - 1})]
-    assert len({describe_protocol(x)["id"] for x in (reference, *others)}) == 3
+    found = {describe_protocol(x, (0,))["id"] for x in (reference, *others)}
+    assert len(found | {describe_protocol(reference, (0, 1))["id"]}) == 4
+
+
+def test_score_sets__draws_directions_for_each_set_anew(reference):
+    """Else a deviation over sets would not have that of the directions in it."""
+    real = reference.baseline_pictures
+    row, _ = score_sets(reference, iter([(real.images, None)] * 2))
+    deviations = {name.partition("-")[0]: x["sd"] for name, x in row["scores"].items()}
+    assert deviations["MIND"] > 0
+    assert deviations["swd"] > 0
+    assert deviations["FD"] == 0
 
 
 def test_make_score__is_the_mean_and_deviation_of_the_sets():

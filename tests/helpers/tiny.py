@@ -13,5 +13,5 @@ def get_config() -> Config:
         log_every=1,
         sample_every=4,
         checkpoint_every=2,
-        eval_images=32,
+        eval_images=40,
     )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gan.data.store import Meta, Rows, open_store, write_store
+from gan.errors import ConfigError
 from gan.metrics.extractors.extractor import Extracted, Extractor
 from gan.metrics.reference_set import ReferenceSet
 
@@ -48,6 +49,21 @@ def test_reference_set__only_classes_in_the_known_inception_get_an_inception_sco
     attributes[0] = 1  # Of three classes at once: these are attributes.
     stores["validation"] = dataclasses.replace(stores["validation"], attributes=attributes)
     assert "IS" not in scores("inception", NAMES)
+
+
+def test_reference_set__names_splits_with_enough_pictures(stores):
+    few = dataclasses.replace(stores["validation"], images=stores["validation"].images[:3])
+    stores["validation"] = few
+    with pytest.raises(ConfigError) as raised:
+        ReferenceSet(stores, "validation", 24, (), (extractor("inception"),))
+    said = str(raised.value)
+    assert "--split=validation: the data have 3 pictures there, at least 6 are needed" in said
+    assert said.endswith("Compare with --split=train or --split=test.")
+    for split in ("train", "test"):
+        assert ReferenceSet(stores, split, 24, (), (extractor("inception"),)).num == 24
+    with pytest.raises(ConfigError, match="5 pictures .* Give --num_images=6 or more"):
+        ReferenceSet(stores, "test", 5, (), (extractor("inception"),))
+    assert ReferenceSet(stores, "test", 6, (), (extractor("inception"),)).num == 6
 
 
 def test_baseline_split__is_the_other_held_out_one_if_it_has_so_many(stores):

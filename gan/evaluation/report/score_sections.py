@@ -6,6 +6,7 @@ from typing import Any
 
 from gan.evaluation import score_rows
 from gan.evaluation.formats import (
+    describe_given,
     field_name,
     format_baseline,
     format_number,
@@ -65,8 +66,10 @@ def render_headline(rows: Sequence[Row], name: str | None, shown: Row) -> str:
             "note",
             "--mode=evaluate --split=test --step=best",
         )
+    given = describe_given(shown.get("generated") or {})
+    about = page.paragraph(f"The pictures: {given}.", "note") if given else ""
     cards = page.cards(_render_card(shown, name) for name in score_rows.main_score_names(rows))
-    return f"{page.paragraph(text, 'lead')}{note}{cards}"
+    return f"{page.paragraph(text, 'lead')}{about}{note}{cards}"
 
 
 def _render_card(row: Row, name: str) -> str:
