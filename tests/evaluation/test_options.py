@@ -12,7 +12,7 @@ from gan.evaluation.options import EvaluationOptions
         ({"best": "recal"}, "no score.*Did you mean 'recall'"),
         ({"seeds": (1, 2, 1)}, "there twice"),
         ({"watch": True, "step": "20"}, "--watch .* --step=20 .*leave one of them out"),
-        ({"best": "FD", "step": "20"}, "--best=FD .* --step=20"),
+        ({"best": "FD", "step": "20"}, "--best=FD .*--step=20"),
         ({"best": "FD", "split": "test"}, "--best=FD .* the test split"),
     ],
 )

@@ -52,8 +52,9 @@ def test_reference_set__only_classes_in_the_known_inception_get_an_inception_sco
 
 
 def test_reference_set__names_splits_with_enough_pictures(stores):
-    few = dataclasses.replace(stores["validation"], images=stores["validation"].images[:3])
-    stores["validation"] = few
+    whole = stores["validation"]
+    arrays = {name: getattr(whole, name)[:3] for name in ("images", "attributes", "identity")}
+    stores["validation"] = dataclasses.replace(whole, **arrays)
     with pytest.raises(ConfigError) as raised:
         ReferenceSet(stores, "validation", 24, (), (extractor("inception"),))
     said = str(raised.value)
