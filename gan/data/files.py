@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gan.config import Data
+from gan.data.decode import MAX_BYTES
 from gan.errors import ConfigError, DataError, first_few, nearest
 
-MAX_BYTES = 64 * 2**20  # Largest picture that is read. Stops zip bombs.
 MAX_TEXT = 512 * 2**20  # Largest file of labels that is read; the largest official one has 27 MB.
 IGNORED = re.compile(r"(^|/)([.]|__MACOSX(/|$)|Thumbs[.]db$)")  # Left behind by operating systems.
 Stamp = tuple[int, ...]  # Changes when the file does: (bytes, time in ns), in a zip (bytes, CRC).

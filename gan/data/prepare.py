@@ -10,8 +10,8 @@ import numpy as np
 
 from gan.config import Data
 from gan.data import copies, summary
-from gan.data.build_store import build_store
-from gan.data.decode import SQUARE, SQUASH, VERSION
+from gan.data.build_store import build_store, find_bits
+from gan.data.decode import JPEG_VERSION, OLDER, SQUARE, SQUASH, VERSION
 from gan.data.registry import find_source
 from gan.data.source import Source
 from gan.data.store import Meta, Store, open_store, wait_for_lock
@@ -34,7 +34,7 @@ def prepare_source(
     source: Source, config: Data, verify: Collection[str] = (), tell: bool = False
 ) -> dict[str, Store]:
     """Opens the stores of a source that is open already; otherwise the same as `prepare`."""
-    made = describe_pictures(source, config)
+    made = choose_version(source, config, describe_pictures(source, config))
     home = store_folder(config, made)
     copied = storage.is_remote(home) or config.local_dir
     where = copies.local_copies_folder(config.local_dir) / home.name if copied else home
@@ -67,7 +67,8 @@ def prepared_training_set(config: Data) -> Store | None:
 
     Raises ConfigError, DataError.
     """
-    home = store_folder(config, describe_pictures(find_source(config), config))
+    source = find_source(config)
+    home = store_folder(config, choose_version(source, config, describe_pictures(source, config)))
     if storage.is_remote(home) or not (home / "train").exists():
         return None
     return choose_attributes(open_store(home / "train"), config.attributes)
@@ -78,12 +79,31 @@ def describe_pictures(source: Source, config: Data) -> dict[str, Any]:
     return {
         "source": source.name,
         "fingerprint": source.fingerprint,
-        "version": VERSION,
+        "version": VERSION if "PNG" in source.formats else JPEG_VERSION,
         "crop": choose_crop(config, source),
         "resize": "none" if source.drawn else config.resize,
         "attribute_names": source.attribute_names,
         "image_size": config.image_size,
     }
+
+
+def choose_version(source: Source, config: Data, made: dict[str, Any]) -> dict[str, Any]:
+    """Returns `made`, or the same of an older edition if that has prepared all splits.
+
+    Its pictures are those that older runs were trained on, so they are used, which is logged.
+    """
+    for version, difference in ({made["version"]: ""} | OLDER).items():
+        older = made | {"version": version}
+        home = store_folder(config, older)
+        if all(copies.is_whole_store(home / name) for name in source.splits):
+            if difference and version < made["version"]:
+                log.warning(
+                    "%s was prepared by an older edition, which %s. It is used as it is. To "
+                    "prepare the data anew, for new runs, delete that folder.",
+                    *(home, difference),
+                )
+            return older
+    return made
 
 
 def store_folder(config: Data, made: Mapping[str, Any]) -> storage.Path:
@@ -100,11 +120,15 @@ def prepare_splits(source: Source, where: Path, made: Mapping[str, Any], on_bad:
     Raises DataError for bad pictures and for a full disk, ConfigError if `where` cannot be written.
     """
     with wait_for_lock(where):
-        for name, load in source.splits.items():
-            if not (where / name).exists():  # Another process may have made it meanwhile.
-                split = load()
-                meta = Meta(split=name, num=len(split.attributes), **made)
-                build_store(where / name, meta, split, source, on_bad)
+        # Another process may have made some meanwhile.
+        missing = {
+            name: load for name, load in source.splits.items() if not (where / name).exists()
+        }
+        bits = find_bits(source) if missing else 16
+        for name, load in missing.items():
+            split = load()
+            meta = Meta(split=name, num=len(split.attributes), **made)
+            build_store(where / name, meta, split, source, on_bad, bits)
         sheet = where / "prepared.png"
         if not sheet.exists():
             try:

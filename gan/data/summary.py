@@ -32,7 +32,8 @@ def shares_table(stores: Mapping[str, Store]) -> str:
     people = {name: np.unique(s.identity[s.identity >= 0]) for name, s in stores.items()}
     lines = [f"Pictures: {sizes}; people: {sum(map(len, people.values())) or 'unknown'}."]
     if not train.attribute_names:
-        return f"{lines[0]} No attributes: training is unconditional."
+        lines[0] += " No attributes: training is unconditional."
+        return "\n".join([*lines, *changes_table(stores)])
     positives = train.attributes.sum(axis=1, dtype=np.int64)
     lines[0] += f" A training picture has {positives.mean():.2f} of the attributes on average."
     width = max(map(len, train.attribute_names[:MANY_ROWS]))
@@ -43,7 +44,20 @@ def shares_table(stores: Mapping[str, Store]) -> str:
         lines.append(f"{name:<{width}}{values}{attribute_remark(train, column)}")
     if len(train.attribute_names) > MANY_ROWS:
         lines.append(f"... and {len(train.attribute_names) - MANY_ROWS:,} more.")
-    return "\n".join(lines)
+    return "\n".join([*lines, *changes_table(stores)])
+
+
+def changes_table(stores: Mapping[str, Store]) -> list[str]:
+    """Returns lines for the log: how many pictures of each split were changed, and how."""
+    changes = list(dict.fromkeys(change for store in stores.values() for change in store.changes))
+    if not changes:
+        return []
+    width = max(map(len, changes))
+    lines = [f"{'Pictures that were':<{width}}" + "".join(f"{name:>12}" for name in stores)]
+    for change in changes:
+        counts = (store.changes.get(change, 0) for store in stores.values())
+        lines.append(f"{change:<{width}}" + "".join(f"{count:12,}" for count in counts))
+    return lines
 
 
 def attribute_remark(train: Store, column: int) -> str:

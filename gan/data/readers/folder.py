@@ -18,6 +18,7 @@ import functools
 import hashlib
 import logging
 import re
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -73,7 +74,7 @@ def open_source(config: Data) -> Source:
         + f"; {len(others):,} other files were left alone: {', '.join(kinds)}" * bool(others),
         fingerprint=digest.hexdigest(),
         attribute_names=labels.names,
-        splits=share_splits(lambda: split_pictures(found.files, labels.load())),
+        splits=share_splits(lambda: split_pictures(found, labels.load())),
         formats=ANY_FORMAT,
     )
 
@@ -148,13 +149,16 @@ def scan_pictures(files: Files) -> FolderContents:
     return FolderContents(files, stamps, common, others)
 
 
-def split_pictures(files: Files, labels: FolderLabels) -> dict[str, Split]:
+def split_pictures(found: FolderContents, labels: FolderLabels) -> dict[str, Split]:
     """Sorts labelled pictures into splits.
 
     A validation or test split that is missing is taken from train by hash. DataError if train is
     missing, or if there are too few pictures or people.
     """
-    keys = [person or name for person, name in zip(labels.people, labels.names, strict=True)]
+    files, common = found.files, "".join(f"{folder}/" for folder in found.common)
+    # A zip and its folder have one split: wherever the pictures lie, and however macOS spells.
+    names = [unicodedata.normalize("NFC", name.removeprefix(common)) for name in labels.names]
+    keys = [person or name for person, name in zip(labels.people, names, strict=True)]
     if labels.splits is None:
         rows = hash_splits(keys)
     else:
