@@ -17,6 +17,7 @@ from gan.data.source import Source
 from gan.data.store import Meta, Store, open_store, wait_for_lock
 from gan.errors import ConfigError, DataError, nearest
 from gan.runtime import cluster, storage
+from gan.runtime.own_output import check_apart
 
 log = logging.getLogger("gan")
 
@@ -34,6 +35,7 @@ def prepare_source(
     source: Source, config: Data, verify: Collection[str] = (), tell: bool = False
 ) -> dict[str, Store]:
     """Opens the stores of a source that is open already; otherwise the same as `prepare`."""
+    check_apart(config.path, config.cache_dir, "--config.data.cache_dir")
     made = choose_version(source, config, describe_pictures(source, config))
     home = store_folder(config, made)
     copied = storage.is_remote(home) or config.local_dir

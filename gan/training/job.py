@@ -15,6 +15,7 @@ from gan.model.state import TrainState
 from gan.model.step import abstract_state, build
 from gan.runtime import cluster, logs
 from gan.runtime.logs import log
+from gan.runtime.own_output import check_apart
 from gan.runtime.parallel import Parallel
 from gan.runtime.pictures import enlarge_pictures, make_grid, write_png
 from gan.runtime.profile import Trace
@@ -38,6 +39,7 @@ def train(config: Config, folder: Path, verify: bool = False, hooks: Hooks = ())
     """
     parallel = Parallel.create(config.parallel)
     validate(config, jax.device_count())
+    check_apart(config.data.path, str(folder), "--workdir")
     # Before anything is written or prepared: can this model be built at all?
     abstract_state(*build(config, ()), parallel.replicated)
     with contextlib.ExitStack() as stack:

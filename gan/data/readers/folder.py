@@ -28,7 +28,7 @@ from jaxtyping import UInt8
 
 from gan.config import Data
 from gan.data.decode import ANY_FORMAT, SQUARE, Recipe, decode_picture
-from gan.data.files import MAX_TEXT, Files, Folder, open_data, open_files, read_nth
+from gan.data.files import MAX_TEXT, Files, Folder, explain_inner, open_data, open_files, read_nth
 from gan.data.readers.folder_labels import FolderContents, FolderLabels, find_labels, get_folders
 from gan.data.source import SPLITS, Source, Split, hash_splits, share_splits
 from gan.errors import DataError, first_few
@@ -141,6 +141,7 @@ def scan_pictures(files: Files) -> FolderContents:
             f"{len(SPLITS)} are needed: one for each of {', '.join(SPLITS)}. Else there lies "
             f"{first_few(others)}."
             + (" Convert them to PNG or JPEG." if any(map(NOT_READ.search, others)) else "")
+            + explain_inner(files)
         )
     common = get_folders(min(stamps))
     for name in stamps:
