@@ -10,6 +10,7 @@ preempted and saved (run again).
 
 import errno
 import functools
+import io
 import os
 import sys
 import traceback
@@ -186,8 +187,22 @@ JOBS = {
 }
 
 
+def open_streams() -> None:
+    """Makes standard output and error streams that take any text: no line ends a run.
+
+    Those that whoever started us has closed (`>&-`) lead nowhere.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, it stays open
+        elif isinstance(stream, io.TextIOWrapper):  # Names of files may be no text here.
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main() -> None:
     """The command: turns errors into a line and an exit code."""
+    open_streams()
     try:
         run(sys.argv)
         sys.stdout.flush()

@@ -41,12 +41,12 @@ class Folder:
 
         With `deep`, files in its sub-folders are listed too. DataError if one cannot be read.
         """
-        seen = {os.path.realpath(self.path / folder)}
+        seen = {os.path.realpath(self._at(folder))}
         return dict(sorted(self._walk(folder, deep, seen)))
 
     def has(self, name: str) -> bool:
         """Tells whether there is a file or a folder of this name."""
-        return os.path.exists(self.path / name)  # Never raises, unlike Path.exists.
+        return os.path.exists(self._at(name))  # Never raises, unlike Path.exists.
 
     def where(self, name: str) -> str:
         """Returns the path of a file, for messages."""
@@ -57,7 +57,7 @@ class Folder:
 
         DataError if it cannot be read or has more than `limit` bytes.
         """
-        path = self.path / name
+        path = self._at(name)
         try:
             check_size(self.where(name), path.stat().st_size, limit)
             return path.read_bytes()
@@ -65,30 +65,38 @@ class Folder:
             link = " It is a link: fetch what it leads to." if path.is_symlink() else ""
             raise DataError(f"{path} cannot be read: {error.strerror}.{link}") from error
 
+    def _at(self, name: str) -> Path:
+        """Returns the path of a file, whose name is in UTF-8 even where the system's locale is not.
+
+        Bytes that are no UTF-8 stay as they are.
+        """
+        return self.path / os.fsdecode(name.encode("utf-8", "surrogateescape"))
+
     def _walk(self, folder: str, deep: bool, seen: set[str]) -> Iterator[tuple[str, Stamp]]:
         try:
-            entries = list(os.scandir(self.path / folder))
+            entries = list(os.scandir(self._at(folder)))
         except OSError as error:
-            raise DataError(f"{self.path / folder} cannot be read: {error.strerror}.") from error
+            raise DataError(f"{self._at(folder)} cannot be read: {error.strerror}.") from error
         names = {entry.name for entry in entries}
         for entry in entries:
             if IGNORED.search(entry.name):
                 continue
+            named = os.fsencode(entry.name).decode("utf-8", "surrogateescape")
             try:
                 status = entry.stat()
             except OSError:  # `read` reports it.
-                yield entry.name, NOWHERE
+                yield named, NOWHERE
                 continue
             if stat.S_ISREG(status.st_mode):
-                yield entry.name, (status.st_size, status.st_mtime_ns)
+                yield named, (status.st_size, status.st_mtime_ns)
             elif deep and entry.is_dir() and (real := os.path.realpath(entry.path)) not in seen:
                 seen.add(real)  # Links may lead in a circle.
                 if is_own_output(Path(entry.path), beside=names):
                     tell_own_output(entry.path)
                     continue
-                below = join_names(folder, entry.name)
+                below = join_names(folder, named)
                 for name, stamp in self._walk(below, deep, seen):
-                    yield f"{entry.name}/{name}", stamp
+                    yield f"{named}/{name}", stamp
 
 
 class Zip:
@@ -279,6 +287,11 @@ def list_readable(path: Path) -> list[str]:
         return os.listdir(path)
     except (OSError, ValueError):
         return []
+
+
+def to_text(name: str) -> str:
+    """Returns a name with those of its bytes that are no UTF-8 as escapes: Zo\\xeb."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def join_names(folder: str, name: str) -> str:

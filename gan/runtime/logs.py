@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import errno
+import functools
 import importlib.util
 import json
 import logging
@@ -31,12 +32,22 @@ def log_to_terminal() -> None:
     Of several processes, the first prints all lines, and the others only warnings and errors, with
     their name before them.
     """
-    handler = logging.StreamHandler(sys.stdout)
+    handler = TerminalHandler(sys.stdout)
     name = cluster.process_name().replace("%", "%%")
     first = cluster.is_first()
     handler.setFormatter(logging.Formatter("%(message)s" if first else f"{name}: %(message)s"))
     handler.setLevel(logging.INFO if first else logging.WARNING)
     log.handlers, log.propagate = [handler], False
+
+
+class TerminalHandler(logging.StreamHandler):
+    """Prints what is logged, as long as somebody reads it: no line ends a run."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Goes on in silence where the reader has gone."""
+        if isinstance(sys.exception(), BrokenPipeError):
+            # Else what is still in the buffer fails once more when the process ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
 
 
 @contextlib.contextmanager
@@ -70,8 +81,8 @@ class LinesHandler(logging.Handler):
         self._lines = storage.open_lines(path)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Adds a record, or drops it if the disk is full."""
-        with contextlib.suppress(OSError):
+        """Adds a record, or drops it if the disk is full or it is no text."""
+        with contextlib.suppress(Exception):  # A log line never ends a run.
             self._lines.add(self.format(record))
 
     def close(self) -> None:
@@ -215,13 +226,29 @@ class EventWriter:
             log.error("TensorBoard's events end here (%s).", self._ended)
 
 
-def read_rows(path: Path) -> list[dict[str, float]]:
-    """Reads the rows of a JSON lines file that have a step. Skips a line that a kill cut short."""
-    rows = []
-    for line in path.read_text().splitlines() if path.exists() else ():
-        with contextlib.suppress(json.JSONDecodeError):
-            rows.append(json.loads(line))
-    return [row for row in rows if isinstance(row, dict) and "step" in row]
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Reads the rows of a JSON lines file that have a step.
+
+    Lines that a kill cut short, or a disk has damaged, are left out, which is logged.
+    """
+    rows, damaged = [], 0
+    for line in path.read_bytes().splitlines() if path.exists() else ():
+        try:
+            row = json.loads(line.decode())
+        except ValueError:  # No JSON, or no text.
+            damaged += 1
+            continue
+        if isinstance(row, dict) and isinstance(row.get("step"), int | float):
+            rows.append(row)
+    if damaged:
+        tell_damaged(path, damaged)
+    return rows
+
+
+@functools.cache  # An evaluation beside a training reads again and again.
+def tell_damaged(path: Path, num: int) -> None:
+    """Logs, once, that lines of a file are left out."""
+    log.warning("%s: %d lines are cut short or damaged and are left out.", path, num)
 
 
 def format_duration(seconds: float) -> str:

@@ -1,8 +1,10 @@
 import concurrent.futures
 import contextlib
+import os
 import re
 import shutil
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -309,3 +311,28 @@ def test_folder__what_we_wrote_is_left_out_and_said(tmp_path, caplog, own):
 def test_folder__pictures_that_were_scored_stay_and_what_was_drawn_of_them_does_not(tmp_path):
     touch(tmp_path, "1.png", "scores.jsonl", "evaluation/x/samples.png")
     assert list(open_files(tmp_path).list(deep=True)) == ["1.png", "scores.jsonl"]
+
+
+LOCALE = """
+import sys
+from gan.data.files import Folder
+from gan.data.source import hash_splits
+files = Folder(__import__("pathlib").Path(sys.argv[1]))
+names = list(files.list(deep=True))
+assert [files.read(name) for name in names] == [b"x"] * 3 and files.has(names[0])
+print(ascii([names, {k: v.tolist() for k, v in hash_splits(names).items()}]))
+"""
+
+
+def test_folder__names_are_the_same_in_every_locale(tmp_path):
+    touch(tmp_path, "\u00fc/\u00e9.png", "b/2.png", "b/3.png")
+    os.rename(tmp_path / "b/3.png", os.fsencode(tmp_path / "b") + b"/\xeb.png")
+    command = [sys.executable, "-c", LOCALE, str(tmp_path)]
+    said = {
+        subprocess.run(
+            command, env=os.environ | env, capture_output=True, check=True, text=True
+        ).stdout
+        for env in ({"PYTHONUTF8": "1"}, {"LC_ALL": "C", "PYTHONUTF8": "0"})
+    }
+    assert len(said) == 1
+    assert r"\xfc/\xe9.png" in said.pop()

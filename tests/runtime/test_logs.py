@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 
 import pytest
 from helpers.full_disk import full_disk
@@ -53,6 +54,37 @@ def test_read_rows__skips_what_a_kill_cut_short(tmp_path):
     assert read_rows(path) == []
     path.write_text('{"step": 1}\n{"other": 2}\n[3]\n{"step": 4, "x')
     assert read_rows(path) == [{"step": 1}]
+
+
+@pytest.mark.parametrize(
+    "tail", [b"\x00" * 40, b'{"step": 3, "x"', b"\xff\xfe\n\n", b'["step"]', b"9"]
+)
+def test_read_rows__leaves_out_what_a_disk_has_damaged_and_says_so(tmp_path, logged, tail):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\n\xff\xff\xff\n{"step": 2}\n{"step": "x"}\n' + tail)
+    assert read_rows(path) == [{"step": 1}, {"step": 2}]
+    assert read_rows(path) == [{"step": 1}, {"step": 2}]
+    assert logged.text.count("are cut short or damaged and are left out") == 1
+
+
+@pytest.mark.parametrize("name", ["Zo\udceb", "\u00fc", "\ud800", "\u2028"])
+def test_log_to_file__takes_any_name(tmp_path, capfd, name):
+    with logs.log_to_file(tmp_path / "log.txt"):
+        logs.log.info("%s and %d", name, 3)
+        logs.log.info("more")
+    text = (tmp_path / "log.txt").read_text("utf-8")
+    assert " and 3\n" in text
+    assert text.endswith("more\n")
+
+
+def test_terminal_handler__goes_on_in_silence_where_the_reader_has_gone(capfd):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as stream:
+        handler = logs.TerminalHandler(stream)
+        for _ in range(3):
+            handler.emit(logging.makeLogRecord({"msg": "a line"}))
+    assert capfd.readouterr().err == ""
 
 
 def test_log_to_file__is_silent_where_the_disk_is_full(tmp_path, capfd):
