@@ -12,7 +12,7 @@ from gan.runtime.pictures import enlarge_pictures, make_grid, resize_picture, wr
 
 FACES = 8  # Pictures for each attribute on the contact sheet.
 LARGEST = 96  # Pixels: larger pictures are reduced to this on the contact sheet.
-MANY_ROWS = 100  # Rows of sheet and table at most: some data sets have a thousand classes.
+MANY_ROWS = 64  # Rows of sheet and table at most: some data sets have a thousand classes.
 RARE = 50  # Training images: with fewer, an attribute is hardly learnt.
 # Percent of CelebA's 202,599 pictures that have each attribute, in the order of ATTRIBUTES.
 CELEBA = (
@@ -43,7 +43,9 @@ def shares_table(stores: Mapping[str, Store]) -> str:
         values = "".join(f"{share[column]:10.2f} %" for share in shares.values())
         lines.append(f"{name:<{width}}{values}{attribute_remark(train, column)}")
     if len(train.attribute_names) > MANY_ROWS:
-        lines.append(f"... and {len(train.attribute_names) - MANY_ROWS:,} more.")
+        lines.append(
+            f"... and {len(train.attribute_names) - MANY_ROWS:,} more, here and on the sheet."
+        )
     return "\n".join([*lines, *changes_table(stores)])
 
 

@@ -105,3 +105,10 @@ def test_shares_table__says_how_many_pictures_were_changed():
     assert line(text, "grey to RGB").split()[-2:] == ["7", "1"]
     assert line(text, "12 bits to 8").split()[-2:] == ["7", "0"]
     assert line(text, "enlarged to 8 px").split()[-2:] == ["0", "2"]
+
+
+def test_contact_sheet__of_many_attributes_shows_some_and_the_table_says_so():
+    many = store(np.eye(600, dtype=np.uint8), [f"c{i}" for i in range(600)])
+    assert len(summary.contact_sheet(many)) == summary.MANY_ROWS * 64
+    text = summary.shares_table({"train": many})
+    assert "... and 536 more, here and on the sheet." in text
