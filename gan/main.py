@@ -50,7 +50,7 @@ def run_configured(job: Callable[..., None], command: Command) -> None:
     folder = storage.parse_workdir(options.workdir) if options.workdir else None
     if folder:
         storage.check_reachable(folder, "--workdir")
-    config = command.read_config() or read_config_of_run(folder)
+    config = command.read_config() or command.move_data(read_config_of_run(folder))
     validate(config)
     if options.dry_run:
         from gan.workdir.plan import describe_plan
@@ -134,6 +134,7 @@ def evaluate(command: Command) -> None:
         step=options.step,
         best=options.best,
         watch=options.watch,
+        move_data=command.move_data,
     )
     config = command.read_config()
     if config:

@@ -29,9 +29,10 @@ class ReferenceSets:
 
         Raises ConfigError where the data has changed since then.
         """
-        key = repr(run.config.data)
+        data = self._options.move_data(run.config).data
+        key = repr(data)
         if key not in self._stores:
-            self._stores[key] = prepare(run.config.data)
+            self._stores[key] = prepare(data, known=run.table.fingerprint)
         stores = self._stores[key]
         if not run.table.same_data(AttributeTable.from_store(stores["train"])):
             raise ConfigError(

@@ -3,7 +3,6 @@
 import concurrent.futures
 import contextlib
 import errno
-import functools
 import importlib.util
 import json
 import logging
@@ -227,28 +226,28 @@ class EventWriter:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Reads the rows of a JSON lines file that have a step.
+    """Reads the rows of a JSON lines file that have a step; [] if it is not there.
 
-    Lines that a kill cut short, or a disk has damaged, are left out, which is logged.
+    Leaves out damaged lines, such as one that a kill cut short, and says once how many.
     """
-    rows, damaged = [], 0
-    for line in path.read_bytes().splitlines() if path.exists() else ():
-        try:
-            row = json.loads(line.decode())
-        except ValueError:  # No JSON, or no text.
-            damaged += 1
-            continue
-        if isinstance(row, dict) and isinstance(row.get("step"), int | float):
-            rows.append(row)
-    if damaged:
-        tell_damaged(path, damaged)
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    rows = [row for line in lines if (row := _parse_row(line)) is not None]
+    damaged = len(lines) - len(rows)
+    if damaged and (path, damaged) not in _told:
+        _told.add((path, damaged))
+        log.warning("%s: %d damaged line%s left out.", path, damaged, "s" * (damaged > 1))
     return rows
 
 
-@functools.cache  # An evaluation beside a training reads again and again.
-def tell_damaged(path: Path, num: int) -> None:
-    """Logs, once, that lines of a file are left out."""
-    log.warning("%s: %d lines are cut short or damaged and are left out.", path, num)
+_told: set[tuple[Path, int]] = set()  # What has been said of damaged lines.
+
+
+def _parse_row(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) and type(row.get("step")) is int else None
 
 
 def format_duration(seconds: float) -> str:

@@ -77,7 +77,8 @@ def open_training(
         stack.enter_context(logs.log_to_file(folder / "log.txt"))
     stop = stack.enter_context(Stop())
     with watchdog.during("preparing the data", "prepare"), cluster.fail_together("data"):
-        store = prepare(config.data, SPLITS if verify else SPLITS[:new])["train"]
+        known = None if new else fingerprint_of_run(folder)
+        store = prepare(config.data, SPLITS if verify else SPLITS[:new], known=known)["train"]
         table = remember_attributes(store, folder)
     model, rules = build(config, table.marginals, parallel.axis_name)
     with cluster.fail_together("checkpoints"):
@@ -115,6 +116,14 @@ def show_training_images(run: TrainingRun) -> None:
     shown = images[example_indices(run.config.seed, 0, 64, len(images))]
     with logs.tolerate_full_disk(run.folder / "reals.png"):
         write_png(run.folder / "reals.png", make_grid(enlarge_pictures(shown), 8))
+
+
+def fingerprint_of_run(folder: Path) -> str | None:
+    """Fingerprint of the data that the run in `folder` was trained on; None if it is not known."""
+    try:
+        return AttributeTable.load(folder / "attributes.npz").fingerprint
+    except DataError:  # Missing or damaged: written anew.
+        return None
 
 
 def remember_attributes(store: Store, folder: Path) -> AttributeTable:

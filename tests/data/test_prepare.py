@@ -8,6 +8,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from helpers.commands import write_pictures
 from helpers.small_source import SmallSource, read_with_bad
 from PIL import Image
 
@@ -118,6 +119,34 @@ def test_prepare__uses_what_an_older_edition_prepared_and_says_so(tmp_path, capl
     shutil.rmtree(old.path.parent)
     new = prepare(data)["train"]
     assert (new.version, new.made_from) == (VERSION, f"v{VERSION}-{source.fingerprint}")
+
+
+def test_prepare__where_the_data_are_gone_their_known_stores_suffice(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "gan")
+    root = write_pictures(tmp_path / "mine", 20)
+    data = Data(source="auto", path=str(root), cache_dir=str(tmp_path / "cache"), image_size=8)
+    first = prepare(data)
+    known = first["train"].made_from
+    root.rename(tmp_path / "moved")
+    same_contents(first, prepare(data, known=known))
+    assert "is gone, and what was prepared of it suffices" in caplog.text
+    (chosen,) = {
+        s.attribute_names
+        for s in prepare(dataclasses.replace(data, attributes="a"), known=known).values()
+    }
+    assert chosen == ("a",)
+    for wrong in (dict(image_size=16), dict(crop="squash"), dict(resize="area")):
+        with pytest.raises(DataError, match=r"nothing that was prepared of it lies in"):
+            prepare(dataclasses.replace(data, **wrong), known=known)
+    with pytest.raises(DataError, match=r"--config\.data\.path=PATH, or .*cache_dir=FOLDER"):
+        prepare(data, known=known[:-1] + "x")
+    with pytest.raises(DataError, match="does not exist"):
+        prepare(data)
+    shutil.rmtree(tmp_path / "cache/" / first["train"].path.parent.name / "test")
+    with pytest.raises(DataError, match="nothing that was prepared"):
+        prepare(data, known=known)
+    moved = prepare(dataclasses.replace(data, path=str(tmp_path / "moved")), known=known)
+    assert moved["train"].made_from == known
 
 
 def test_prepare__a_folder_what_holds_it_and_its_zip_have_one_split(tmp_path):

@@ -56,17 +56,6 @@ def test_read_rows__skips_what_a_kill_cut_short(tmp_path):
     assert read_rows(path) == [{"step": 1}]
 
 
-@pytest.mark.parametrize(
-    "tail", [b"\x00" * 40, b'{"step": 3, "x"', b"\xff\xfe\n\n", b'["step"]', b"9"]
-)
-def test_read_rows__leaves_out_what_a_disk_has_damaged_and_says_so(tmp_path, logged, tail):
-    path = tmp_path / "metrics.jsonl"
-    path.write_bytes(b'{"step": 1}\n\xff\xff\xff\n{"step": 2}\n{"step": "x"}\n' + tail)
-    assert read_rows(path) == [{"step": 1}, {"step": 2}]
-    assert read_rows(path) == [{"step": 1}, {"step": 2}]
-    assert logged.text.count("are cut short or damaged and are left out") == 1
-
-
 @pytest.mark.parametrize("name", ["Zo\udceb", "\u00fc", "\ud800", "\u2028"])
 def test_log_to_file__takes_any_name(tmp_path, capfd, name):
     with logs.log_to_file(tmp_path / "log.txt"):
