@@ -178,6 +178,9 @@ HEADINGS = {
     SCORING: ("eval_images",),
     PREFLIGHT: (),
 }
+# What may be typed without --config in these modes: the places of a run's data, which may move.
+PLACES = ("data.path", "data.labels", "data.cache_dir", "data.local_dir")
+OF_DATA = ("train", "prepare", "export", "evaluate")
 OF_CONFIG = r"--?(?:no)?config\."
 WIDTH, COLUMN = 100, 37  # Columns of --help, and those of a name with its default.
 
@@ -198,7 +201,14 @@ class Command:
         if self.options.config is None:
             return None
         config = load_config(self.options.config)
-        for name, value in (self.overrides | read_network(config, self.network)).items():
+        return self._override(config, self.overrides | read_network(config, self.network))
+
+    def move_data(self, config: Config) -> Config:
+        """The configuration of a run, with the typed places where its data are now."""
+        return self._override(config, self.overrides)
+
+    def _override(self, config: Config, values: Mapping[str, Value]) -> Config:
+        for name, value in values.items():
             *groups, last = name.split(".")
             setattr(functools.reduce(getattr, groups, config), last, value)
         make_paths_absolute(config)
@@ -217,7 +227,8 @@ def parse(argv: list[str]) -> Command:
     command = Command(SimpleNamespace(**defaults | typed), overrides, tuple(rest))
     if not command.options.help:
         check_rest(rest)
-        if command.options.config is None and (overrides or rest):
+        may = PLACES if command.options.mode in OF_DATA else ()
+        if command.options.config is None and (overrides.keys() - {*may} or rest):
             first = next(x for x in argv if re.match(OF_CONFIG, x))
             raise ConfigError(f"{first} changes a setting of --config, which is not given.")
         check_mode(command.options, typed)

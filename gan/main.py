@@ -10,6 +10,7 @@ preempted and saved (run again).
 
 import errno
 import functools
+import io
 import os
 import sys
 import traceback
@@ -49,7 +50,7 @@ def run_configured(job: Callable[..., None], command: Command) -> None:
     folder = storage.parse_workdir(options.workdir) if options.workdir else None
     if folder:
         storage.check_reachable(folder, "--workdir")
-    config = command.read_config() or read_config_of_run(folder)
+    config = command.read_config() or command.move_data(read_config_of_run(folder))
     validate(config)
     if options.dry_run:
         from gan.workdir.plan import describe_plan
@@ -133,6 +134,7 @@ def evaluate(command: Command) -> None:
         step=options.step,
         best=options.best,
         watch=options.watch,
+        move_data=command.move_data,
     )
     config = command.read_config()
     if config:
@@ -188,8 +190,22 @@ JOBS = {
 }
 
 
+def open_streams() -> None:
+    """Makes standard output and error streams that take any text: no line ends a run.
+
+    Those that whoever started us has closed (`>&-`) lead nowhere.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, it stays open
+        elif isinstance(stream, io.TextIOWrapper):  # Names of files may be no text here.
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main() -> None:
     """The command: turns errors into a line and an exit code."""
+    open_streams()
     try:
         run(sys.argv)
         sys.stdout.flush()

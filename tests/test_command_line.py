@@ -250,3 +250,14 @@ def test_read_config__knows_an_architecture_that_is_one_new_file(tmp_path):
     command = [sys.executable, "-c", WITH_OTHER]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("mode", ["train", "evaluate", "prepare"])
+def test_parse__where_the_data_are_may_be_said_of_a_run(mode):
+    command = parse(["", "--workdir=run", f"--mode={mode}", "--config.data.path=moved"])
+    config = command.move_data(Config())
+    assert config.data.path == str(Path("moved").absolute())
+    with pytest.raises(ConfigError, match=r"config\.seed=1 changes a setting of --config"):
+        parse(["", "--workdir=run", f"--mode={mode}", "--config.seed=1"])
+    with pytest.raises(ConfigError, match=r"changes a setting of --config"):
+        parse(["", "--workdir=run", "--mode=sample", "--config.data.path=moved"])

@@ -180,6 +180,13 @@ def test_help__ends_in_silence_where_its_reader_has_seen_enough():
     assert done.stdout.startswith("Trains a GAN")
 
 
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "2>&-"])
+def test_help__ends_well_where_nobody_listens(closed):
+    command = f"{sys.executable} -m gan.main --help {closed}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_sample__needs_no_data_set(run, finished, tmp_path):
     folder, nowhere = tmp_path / "run", tmp_path / "nowhere"
     shutil.copytree(finished[1], folder)

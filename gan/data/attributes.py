@@ -33,14 +33,14 @@ class AttributeTable:
 
     names: tuple[str, ...]
     rows: UInt8[np.ndarray, "n a"]  # 0 | 1
-    fingerprint: str  # Fingerprint of the source.
+    fingerprint: str  # `Store.made_from`.
     pictures: str  # SHA-256 of the prepared pictures.
 
     @classmethod
     def from_store(cls, store: Store) -> "AttributeTable":
         """Returns the table of a prepared training set."""
         rows = np.asarray(store.attributes)
-        return cls(store.attribute_names, rows, store.fingerprint, store.digest)
+        return cls(store.attribute_names, rows, store.made_from, store.digest)
 
     def same_data(self, other: "AttributeTable") -> bool:
         """Whether both tables belong to the same training set.

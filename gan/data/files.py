@@ -6,6 +6,7 @@ Names are relative to the folder or zip, with "/" between the folders: `Anno/lis
 
 import os
 import re
+import shlex
 import stat
 import threading
 import zipfile
@@ -13,11 +14,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gan.config import Data
+from gan.data.decode import MAX_BYTES
 from gan.errors import ConfigError, DataError, first_few, nearest
+from gan.runtime.archives import explain_locked, explain_no_zip
+from gan.runtime.own_output import is_own_output, tell_own_output
 
-MAX_BYTES = 64 * 2**20  # Largest picture that is read. Stops zip bombs.
 MAX_TEXT = 512 * 2**20  # Largest file of labels that is read; the largest official one has 27 MB.
 IGNORED = re.compile(r"(^|/)([.]|__MACOSX(/|$)|Thumbs[.]db$)")  # Left behind by operating systems.
+OUTSIDE = re.compile(r"^/|^[A-Za-z]:/|(^|/)[.][.](/|$)")  # Names that lead out of an archive.
+INNER = re.compile(r"[.](zip|tar|tgz|tar[.]\w+|7z|rar)$", re.IGNORECASE)  # Archives, by name.
 Stamp = tuple[int, ...]  # Changes when the file does: (bytes, time in ns), in a zip (bytes, CRC).
 NOWHERE: Stamp = (-1, -1)  # Stamp of a link to nothing: git-annex and DVC leave such links.
 DIGITS = re.compile(r"[0-9]{1,9}")  # Not str.isdigit, which knows the digits of all scripts.
@@ -36,12 +41,12 @@ class Folder:
 
         With `deep`, files in its sub-folders are listed too. DataError if one cannot be read.
         """
-        seen = {os.path.realpath(self.path / folder)}
+        seen = {os.path.realpath(self._at(folder))}
         return dict(sorted(self._walk(folder, deep, seen)))
 
     def has(self, name: str) -> bool:
         """Tells whether there is a file or a folder of this name."""
-        return os.path.exists(self.path / name)  # Never raises, unlike Path.exists.
+        return os.path.exists(self._at(name))  # Never raises, unlike Path.exists.
 
     def where(self, name: str) -> str:
         """Returns the path of a file, for messages."""
@@ -52,7 +57,7 @@ class Folder:
 
         DataError if it cannot be read or has more than `limit` bytes.
         """
-        path = self.path / name
+        path = self._at(name)
         try:
             check_size(self.where(name), path.stat().st_size, limit)
             return path.read_bytes()
@@ -60,26 +65,38 @@ class Folder:
             link = " It is a link: fetch what it leads to." if path.is_symlink() else ""
             raise DataError(f"{path} cannot be read: {error.strerror}.{link}") from error
 
+    def _at(self, name: str) -> Path:
+        """Returns the path of a file, whose name is in UTF-8 even where the system's locale is not.
+
+        Bytes that are no UTF-8 stay as they are.
+        """
+        return self.path / os.fsdecode(name.encode("utf-8", "surrogateescape"))
+
     def _walk(self, folder: str, deep: bool, seen: set[str]) -> Iterator[tuple[str, Stamp]]:
         try:
-            entries = list(os.scandir(self.path / folder))
+            entries = list(os.scandir(self._at(folder)))
         except OSError as error:
-            raise DataError(f"{self.path / folder} cannot be read: {error.strerror}.") from error
+            raise DataError(f"{self._at(folder)} cannot be read: {error.strerror}.") from error
+        names = {entry.name for entry in entries}
         for entry in entries:
             if IGNORED.search(entry.name):
                 continue
+            named = os.fsencode(entry.name).decode("utf-8", "surrogateescape")
             try:
                 status = entry.stat()
             except OSError:  # `read` reports it.
-                yield entry.name, NOWHERE
+                yield named, NOWHERE
                 continue
             if stat.S_ISREG(status.st_mode):
-                yield entry.name, (status.st_size, status.st_mtime_ns)
+                yield named, (status.st_size, status.st_mtime_ns)
             elif deep and entry.is_dir() and (real := os.path.realpath(entry.path)) not in seen:
                 seen.add(real)  # Links may lead in a circle.
-                below = join_names(folder, entry.name)
+                if is_own_output(Path(entry.path), beside=names):
+                    tell_own_output(entry.path)
+                    continue
+                below = join_names(folder, named)
                 for name, stamp in self._walk(below, deep, seen):
-                    yield f"{entry.name}/{name}", stamp
+                    yield f"{named}/{name}", stamp
 
 
 class Zip:
@@ -91,20 +108,26 @@ class Zip:
         try:
             self._archive = zipfile.ZipFile(path)
         except Exception as error:  # Damage is raised as six kinds of exceptions.
-            raise DataError(f"{path}: {_explain_bad_zip(path, error)}") from None
+            raise DataError(f"{path}: {explain_no_zip(path, error)}") from None
         self._members: dict[str, zipfile.ZipInfo] = {}
         for info in self._archive.infolist():
-            name = info.filename
-            if not name or name.endswith("/") or (IGNORED.search(name) and ".." not in name):
-                continue
-            if name.startswith("/") or ":" in name or "\\" in name or ".." in name.split("/"):
+            name = info.filename.replace("\\", "/")  # Some programs for Windows write it so.
+            if OUTSIDE.search(name):
                 raise DataError(
-                    f"{path}: the member {name[:200]!r} points out of the archive. No honest "
-                    "zip of pictures does that: fetch it from another place."
+                    f"{path}: the member {info.filename[:200]!r} points out of the archive. No "
+                    "honest zip of pictures does that: fetch it from another place."
                 )
+            if not name or name.endswith("/") or IGNORED.search(name):
+                continue
             if name in self._members:
                 raise DataError(f"{path}: {name} is in it twice. Fetch the zip again.")
             self._members[name] = info
+        locked = {
+            name: why for name, info in self._members.items() if (why := explain_locked(info))
+        }
+        if locked and len(locked) == len(self._members):
+            name, why = next(iter(locked.items()))
+            raise DataError(f"{self.where(name)} {why}")
         # One handle and a lock, not one handle a thread: reading is a tenth of the work, and each
         # handle would take a second and 100 MB to list 202,599 members.
         self._lock = threading.Lock()
@@ -137,6 +160,8 @@ class Zip:
         """
         info = self._members[name]
         check_size(self.where(name), info.file_size, limit)
+        if why := explain_locked(info):
+            raise DataError(f"{self.where(name)} {why}")
         try:
             with self._lock:
                 return self._archive.read(info)
@@ -175,7 +200,12 @@ def open_data(config: Data, source: str, needs: str, how_to_get: str) -> Files:
 
 
 def open_files(path: Path) -> Files:
-    """Opens the folder or the zip at `path`. DataError if it is neither, or damaged."""
+    """Opens the folder or the zip at `path`. DataError if it is neither, damaged, or our own."""
+    if is_own_output(path):
+        raise DataError(
+            f"config.data.path={path} holds a run, or what was made of data. Give the folder with "
+            "the pictures that it was made of."
+        )
     return Folder(path) if path.is_dir() else Zip(path)
 
 
@@ -259,6 +289,11 @@ def list_readable(path: Path) -> list[str]:
         return []
 
 
+def to_text(name: str) -> str:
+    """Returns a name with those of its bytes that are no UTF-8 as escapes: Zo\\xeb."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def join_names(folder: str, name: str) -> str:
     """Joins a folder and a name in it, either of which may be empty, by a "/"."""
     return f"{folder}/{name}" if folder and name else folder or name
@@ -270,18 +305,15 @@ def check_size(where: str, size: int, limit: int) -> None:
         raise DataError(f"{where} has {size:,} bytes; at most {limit:,} are read.")
 
 
-def _explain_bad_zip(path: Path, error: Exception) -> str:
-    """Says what the file is instead, and what to do about it."""
-    if isinstance(error, OSError):
-        return f"cannot be read: {error.strerror}."
-    with path.open("rb") as file:
-        head = file.read(512).lstrip().lower()
-    size = path.stat().st_size
-    if head.startswith((b"<!doctype html", b"<html", b"<head", b"<?xml")):
+def explain_inner(files: Files) -> str:
+    """Returns what to do where archives lie in place of pictures; "" if none lie there."""
+    inner = [name for name in files.list(deep=True) if INNER.search(name)]
+    if not inner:
+        return ""
+    if isinstance(files, Zip):
         return (
-            f"this is an HTML page of {size:,} bytes, not a zip. The server sent a message (a "
-            "quota, a log-in) instead of the file: open it in a browser, and fetch the zip again."
+            f" Archives within a zip are not read ({first_few(inner)}). Unpack it by unzip "
+            f"{shlex.quote(str(files.path))}, and give what was in it: "
+            f"--config.data.path={inner[0]}"
         )
-    if head.startswith(b"pk"):
-        return f"the zip breaks off after {size:,} bytes. Fetch it again, in full."
-    return f"this is not a zip ({size:,} bytes, beginning with {head[:8]!r}). Fetch it again."
+    return f" Archives are read by their own path: --config.data.path={files.where(inner[0])}"

@@ -2,7 +2,8 @@
 
 import dataclasses
 import logging
-from collections.abc import Collection, Mapping
+import os
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +11,32 @@ import numpy as np
 
 from gan.config import Data
 from gan.data import copies, summary
-from gan.data.build_store import build_store
-from gan.data.decode import SQUARE, SQUASH, VERSION
+from gan.data.build_store import build_store, find_bits
+from gan.data.decode import JPEG_VERSION, OLDER, SQUARE, SQUASH, VERSION
 from gan.data.registry import find_source
-from gan.data.source import Source
+from gan.data.source import SPLITS, Source
 from gan.data.store import Meta, Store, open_store, wait_for_lock
 from gan.errors import ConfigError, DataError, nearest
 from gan.runtime import cluster, storage
+from gan.runtime.own_output import check_apart
 
 log = logging.getLogger("gan")
 
 
-def prepare(config: Data, verify: Collection[str] = (), tell: bool = False) -> dict[str, Store]:
+def prepare(
+    config: Data, verify: Collection[str] = (), tell: bool = False, known: str | None = None
+) -> dict[str, Store]:
     """Opens the stores of the configured source, by split; prepares those that are not cached.
 
     Every byte of the splits in `verify` is read and compared with its checksum. The share of each
-    attribute is logged after preparing, and always with `tell`. Raises ConfigError, DataError.
+    attribute is logged after preparing, and always with `tell`. Where the data are gone, their
+    stores suffice if it is `known` what they were made from: `Store.made_from`. Raises ConfigError,
+    DataError.
     """
+    if known and config.path and not os.path.exists(os.path.expanduser(config.path)):
+        where = find_known_stores(config, known)
+        log.info("Data: %s is gone, and what was prepared of it suffices.", config.path)
+        return open_stores(where, SPLITS, config, verify)
     return prepare_source(find_source(config), config, verify, tell)
 
 
@@ -34,10 +44,11 @@ def prepare_source(
     source: Source, config: Data, verify: Collection[str] = (), tell: bool = False
 ) -> dict[str, Store]:
     """Opens the stores of a source that is open already; otherwise the same as `prepare`."""
-    made = describe_pictures(source, config)
+    check_apart(config.path, config.cache_dir, "--config.data.cache_dir")
+    made = choose_version(source, config, describe_pictures(source, config))
     home = store_folder(config, made)
-    copied = storage.is_remote(home) or config.local_dir
-    where = copies.local_copies_folder(config.local_dir) / home.name if copied else home
+    where = local_folder(home, config)
+    copied = where != home
     storage.check_reachable(home, "config.data.cache_dir")
     sheet = home / "prepared.png"
     new = not (sheet.exists() and all(copies.is_whole_store(home / name) for name in source.splits))
@@ -53,13 +64,66 @@ def prepare_source(
                     prepare_splits(source, home, made, config.on_bad)
         for name in source.splits:
             copies.download_store(home / name, where / name)
-    stores = {name: open_store(where / name, name in verify) for name in source.splits}
-    for name, store in stores.items():
-        check_store(store, made | {"split": name}, config.on_bad)
+    stores = open_stores(where, source.splits, config, verify, made)
     if new or tell:
-        log.info("%s", summary.shares_table(stores))
+        every = {name: open_store(where / name) for name in source.splits}  # With all attributes.
+        log.info("%s", summary.shares_table(every))
         log.info("Look whether these are the faces that you meant: %s", sheet)
-    return {name: choose_attributes(store, config.attributes) for name, store in stores.items()}
+    return stores
+
+
+def local_folder(home: storage.Path, config: Data) -> storage.Path:
+    """Folder on this host for the stores in `home`: the same, or that of their copies."""
+    if storage.is_remote(home) or config.local_dir:
+        return copies.local_copies_folder(config.local_dir) / home.name
+    return home
+
+
+def open_stores(
+    where: Path,
+    splits: Iterable[str],
+    config: Data,
+    verify: Collection[str],
+    made: Mapping[str, Any] | None = None,
+) -> dict[str, Store]:
+    """Opens the stores in a folder on this host, by split, with the configured attributes.
+
+    Raises DataError unless they are what `made` describes.
+    """
+    stores = {}
+    for name in splits:
+        store = open_store(where / name, name in verify)
+        check_store(store, {**(made or {}), "split": name}, config.on_bad)
+        stores[name] = choose_attributes(store, config.attributes)
+    return stores
+
+
+def find_known_stores(config: Data, known: str) -> Path:
+    """Returns the folder on this host of the stores made from what is `known`, by its fingerprint.
+
+    Raises DataError if there is none in the cache that has the configured size and crop.
+    """
+    cache = storage.parse_path(config.cache_dir, "config.data.cache_dir")
+    usual = (SQUARE, Data().crop)  # As `choose_crop` reads the default for other pictures.
+    for home in sorted(cache.glob(f"*-{known.rpartition('-')[2][:12]}-*")):
+        if not all(copies.is_whole_store(home / name) for name in SPLITS):
+            continue
+        where = local_folder(home, config)
+        if where != home:
+            with cluster.fail_together("prepared"):
+                for name in SPLITS:
+                    copies.download_store(home / name, where / name)
+        store = open_store(where / "train")
+        same = (store.made_from, store.image_size, store.resize) == (
+            *(known, config.image_size, config.resize),
+        )
+        if same and (store.crop == config.crop or (store.crop, config.crop) == usual):
+            return where
+    raise DataError(
+        f"config.data.path={config.path} does not exist, and nothing that was prepared of it lies "
+        f"in {cache}. Say where the data are now, --config.data.path=PATH, or what was prepared, "
+        "--config.data.cache_dir=FOLDER."
+    )
 
 
 def prepared_training_set(config: Data) -> Store | None:
@@ -67,7 +131,8 @@ def prepared_training_set(config: Data) -> Store | None:
 
     Raises ConfigError, DataError.
     """
-    home = store_folder(config, describe_pictures(find_source(config), config))
+    source = find_source(config)
+    home = store_folder(config, choose_version(source, config, describe_pictures(source, config)))
     if storage.is_remote(home) or not (home / "train").exists():
         return None
     return choose_attributes(open_store(home / "train"), config.attributes)
@@ -78,12 +143,31 @@ def describe_pictures(source: Source, config: Data) -> dict[str, Any]:
     return {
         "source": source.name,
         "fingerprint": source.fingerprint,
-        "version": VERSION,
+        "version": VERSION if "PNG" in source.formats else JPEG_VERSION,
         "crop": choose_crop(config, source),
         "resize": "none" if source.drawn else config.resize,
         "attribute_names": source.attribute_names,
         "image_size": config.image_size,
     }
+
+
+def choose_version(source: Source, config: Data, made: dict[str, Any]) -> dict[str, Any]:
+    """Returns `made`, or the same of an older edition if that has prepared all splits.
+
+    Its pictures are those that older runs were trained on, so they are used, which is logged.
+    """
+    for version, difference in ({made["version"]: ""} | OLDER).items():
+        older = made | {"version": version}
+        home = store_folder(config, older)
+        if all(copies.is_whole_store(home / name) for name in source.splits):
+            if difference and version < made["version"]:
+                log.warning(
+                    "%s was prepared by an older edition, which %s. It is used as it is. To "
+                    "prepare the data anew, for new runs, delete that folder.",
+                    *(home, difference),
+                )
+            return older
+    return made
 
 
 def store_folder(config: Data, made: Mapping[str, Any]) -> storage.Path:
@@ -100,11 +184,15 @@ def prepare_splits(source: Source, where: Path, made: Mapping[str, Any], on_bad:
     Raises DataError for bad pictures and for a full disk, ConfigError if `where` cannot be written.
     """
     with wait_for_lock(where):
-        for name, load in source.splits.items():
-            if not (where / name).exists():  # Another process may have made it meanwhile.
-                split = load()
-                meta = Meta(split=name, num=len(split.attributes), **made)
-                build_store(where / name, meta, split, source, on_bad)
+        # Another process may have made some meanwhile.
+        missing = {
+            name: load for name, load in source.splits.items() if not (where / name).exists()
+        }
+        bits = find_bits(source) if missing else 16
+        for name, load in missing.items():
+            split = load()
+            meta = Meta(split=name, num=len(split.attributes), **made)
+            build_store(where / name, meta, split, source, on_bad, bits)
         sheet = where / "prepared.png"
         if not sheet.exists():
             try:

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 from gan.config import Data, check_settings
-from gan.data.files import open_files
+from gan.data.files import explain_inner, open_files
 from gan.data.readers.tfds_sets import list_datasets
 from gan.data.source import Source
 from gan.errors import ConfigError, DataError, first_few, nearest
@@ -25,6 +25,9 @@ SOURCES = {  # The module of `gan.data` that reads each; `find_source` asks them
     "folder": "readers.folder",
 }
 CELEBA_SOURCES = ("celeba", "celeba_kaggle", "celeba_tfds", "celeba_parquet")
+
+
+NAME_IT = " If it is one of them, name it: --config.data.source=NAME says what is missing."
 
 
 def source_names() -> tuple[str, ...]:
@@ -89,6 +92,5 @@ def explain_unknown(path: Path, known: Collection[str]) -> str:
         )
     return (
         f"config.data.path={path}: nothing there that is known ({', '.join(known)}); there lie "
-        f"{first_few(list(files.list(deep=True)))}. If it is one of them, name it: "
-        "--config.data.source=NAME says what is missing."
+        f"{first_few(list(files.list(deep=True)))}." + (explain_inner(files) or NAME_IT)
     )

@@ -6,7 +6,6 @@ A reader's `open_source` returns a `Source`, whatever the layout on disk.
 import dataclasses
 import functools
 import hashlib
-import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -88,7 +87,8 @@ def hash_splits(keys: Sequence[str]) -> dict[str, np.ndarray]:
     Raises DataError for fewer keys than splits.
     """
     unit = {
-        key: int.from_bytes(hashlib.sha256(os.fsencode(key)).digest()[:8]) / 2**64
+        key: int.from_bytes(hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()[:8])
+        / 2**64
         for key in set(keys)
     }
     if len(unit) < len(SPLITS):

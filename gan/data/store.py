@@ -71,6 +71,14 @@ class InputReport:
 
     skipped: list[tuple[str, str]] = dataclasses.field(default_factory=list)  # (name, reason)
     changes: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    # For each change, the name of the first picture that it was made to.
+    first: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def note(self, changes: Iterable[str], name: str) -> None:
+        """Counts the changes to the picture of this name."""
+        for change in changes:
+            self.changes[change] += 1
+            self.first.setdefault(change, name)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -82,6 +90,11 @@ class Store(Meta):
     images: UInt8[np.ndarray, "n s s 3"]  # Memory-mapped, read-only.
     attributes: UInt8[np.ndarray, "n a"]  # 0 | 1
     identity: Int32[np.ndarray, "n"]  # A number for each person; -1 where unknown.
+
+    @property
+    def made_from(self) -> str:
+        """Fingerprint of the source, and of how its pictures were split and decoded."""
+        return f"v{self.version}-{self.fingerprint}" if self.version > 1 else self.fingerprint
 
     @property
     def meta(self) -> Meta:

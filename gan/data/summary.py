@@ -12,7 +12,7 @@ from gan.runtime.pictures import enlarge_pictures, make_grid, resize_picture, wr
 
 FACES = 8  # Pictures for each attribute on the contact sheet.
 LARGEST = 96  # Pixels: larger pictures are reduced to this on the contact sheet.
-MANY_ROWS = 100  # Rows of sheet and table at most: some data sets have a thousand classes.
+MANY_ROWS = 64  # Rows of sheet and table at most: some data sets have a thousand classes.
 RARE = 50  # Training images: with fewer, an attribute is hardly learnt.
 # Percent of CelebA's 202,599 pictures that have each attribute, in the order of ATTRIBUTES.
 CELEBA = (
@@ -32,7 +32,8 @@ def shares_table(stores: Mapping[str, Store]) -> str:
     people = {name: np.unique(s.identity[s.identity >= 0]) for name, s in stores.items()}
     lines = [f"Pictures: {sizes}; people: {sum(map(len, people.values())) or 'unknown'}."]
     if not train.attribute_names:
-        return f"{lines[0]} No attributes: training is unconditional."
+        lines[0] += " No attributes: training is unconditional."
+        return "\n".join([*lines, *changes_table(stores)])
     positives = train.attributes.sum(axis=1, dtype=np.int64)
     lines[0] += f" A training picture has {positives.mean():.2f} of the attributes on average."
     width = max(map(len, train.attribute_names[:MANY_ROWS]))
@@ -42,8 +43,23 @@ def shares_table(stores: Mapping[str, Store]) -> str:
         values = "".join(f"{share[column]:10.2f} %" for share in shares.values())
         lines.append(f"{name:<{width}}{values}{attribute_remark(train, column)}")
     if len(train.attribute_names) > MANY_ROWS:
-        lines.append(f"... and {len(train.attribute_names) - MANY_ROWS:,} more.")
-    return "\n".join(lines)
+        lines.append(
+            f"... and {len(train.attribute_names) - MANY_ROWS:,} more, here and on the sheet."
+        )
+    return "\n".join([*lines, *changes_table(stores)])
+
+
+def changes_table(stores: Mapping[str, Store]) -> list[str]:
+    """Returns lines for the log: how many pictures of each split were changed, and how."""
+    changes = list(dict.fromkeys(change for store in stores.values() for change in store.changes))
+    if not changes:
+        return []
+    width = max(map(len, changes))
+    lines = [f"{'Pictures that were':<{width}}" + "".join(f"{name:>12}" for name in stores)]
+    for change in changes:
+        counts = (store.changes.get(change, 0) for store in stores.values())
+        lines.append(f"{change:<{width}}" + "".join(f"{count:12,}" for count in counts))
+    return lines
 
 
 def attribute_remark(train: Store, column: int) -> str:

@@ -1,8 +1,9 @@
 """The options of an evaluation."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from gan.config import Config
 from gan.errors import ConfigError
 from gan.metrics.scores import better_direction
 from gan.runtime.storage import Path
@@ -28,6 +29,8 @@ class EvaluationOptions:
     best: str | None = None
     # Whether to wait for further checkpoints until the training has ended.
     watch: bool = False
+    # Returns a run's configuration with the places where its data are now.
+    move_data: Callable[[Config], Config] = lambda config: config
 
     def __post_init__(self) -> None:
         if self.best:

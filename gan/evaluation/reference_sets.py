@@ -30,11 +30,12 @@ class ReferenceSets:
 
         Raises ConfigError where the data has changed since then.
         """
-        key = repr(run.config.data)
+        data = self._options.move_data(run.config).data
+        key = repr(data)
         if key not in self._stores:
             # Each byte is compared with its checksum: what is kept of these pictures (features, a
             # classifier) is kept under that checksum.
-            self._stores[key] = prepare(run.config.data, SPLITS)
+            self._stores[key] = prepare(data, SPLITS, known=run.table.fingerprint)
         stores = self._stores[key]
         if not run.table.same_data(AttributeTable.from_store(stores["train"])):
             raise ConfigError(

@@ -42,8 +42,17 @@ def read_score_rows(folder: Path) -> list[Row]:
     Rows of the first versions have no protocol. They are left out, and so are rows of checkpoints
     in whose place another one lies now, which is said.
     """
-    rows = drop_stale(folder, read_rows(folder / "scores.jsonl"))
-    return [row for row in rows if isinstance(row.get("protocol"), dict)]
+    rows = [row for row in read_rows(folder / "scores.jsonl") if is_row(row)]
+    return drop_stale(folder, rows)
+
+
+def is_row(row: Row) -> bool:
+    """Whether a row has a protocol, scores and attributes as evaluations write them."""
+    parts = (row.get("protocol"), row.get("scores"), row.get("attributes", {}))
+    if not all(isinstance(part, dict) for part in parts):
+        return False
+    values = (*parts[1].values(), *parts[2].values())
+    return isinstance(parts[0].get("id"), str) and all(isinstance(x, dict) for x in values)
 
 
 def drop_stale(folder: Path, rows: Sequence[Row]) -> list[Row]:

@@ -32,12 +32,22 @@ def log_to_terminal() -> None:
     Of several processes, the first prints all lines, and the others only warnings and errors, with
     their name before them.
     """
-    handler = logging.StreamHandler(sys.stdout)
+    handler = TerminalHandler(sys.stdout)
     name = cluster.process_name().replace("%", "%%")
     first = cluster.is_first()
     handler.setFormatter(logging.Formatter("%(message)s" if first else f"{name}: %(message)s"))
     handler.setLevel(logging.INFO if first else logging.WARNING)
     log.handlers, log.propagate = [handler], False
+
+
+class TerminalHandler(logging.StreamHandler):
+    """Prints what is logged, as long as somebody reads it: no line ends a run."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Goes on in silence where the reader has gone."""
+        if isinstance(sys.exception(), BrokenPipeError):
+            # Else what is still in the buffer fails once more when the process ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
 
 
 @contextlib.contextmanager
@@ -71,8 +81,8 @@ class LinesHandler(logging.Handler):
         self._lines = storage.open_lines(path)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Adds a record, or drops it if the disk is full."""
-        with contextlib.suppress(OSError):
+        """Adds a record, or drops it if the disk is full or it is no text."""
+        with contextlib.suppress(Exception):  # A log line never ends a run.
             self._lines.add(self.format(record))
 
     def close(self) -> None:

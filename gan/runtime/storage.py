@@ -24,11 +24,18 @@ Path = pathlib.Path | epath.Path  # An epath.Path lies in a bucket, a pathlib.Pa
 
 BUCKET_CLIENTS = {"gs": "gcsfs", "s3": "s3fs"}  # The package that reaches each kind of bucket.
 EXTRAS = {"gs": "gcs", "s3": "s3"}  # The extra of this project that installs that package.
+COPY = {  # Commands that copy from each kind of bucket.
+    "gs": "gcloud storage cp --recursive gs://BUCKET/FOLDER .",
+    "s3": "aws s3 cp --recursive s3://BUCKET/FOLDER .",
+    "https": "curl --remote-name --location",
+}
 REFUSALS = ("400", "401", "403", "404")  # Codes of HTTP that stay the same when one tries again.
 LOG_IN = (
     "Does the bucket exist, and is this host logged in there "
     "(gcloud auth application-default login, aws configure)?"
 )
+# Names of files may have bytes that are no text: a line shows them, in whatever locale.
+TEXT = {"encoding": "utf-8", "errors": "backslashreplace"}
 REWRITE = 30.0  # Seconds between two uploads of a growing file.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # Errors of a disk without room for a file.
 
@@ -84,7 +91,10 @@ def has_pattern(text: str) -> bool:
 def parse_disk_path(text: str, option: str) -> pathlib.Path:
     """Returns the absolute path on a disk that an option names. Raises ConfigError for a bucket."""
     if _scheme(text):
-        raise ConfigError(f"{option}={text} must lie on a disk, not in a bucket.")
+        raise ConfigError(
+            f"{option}={text} must lie on a disk, not in a bucket. Name a folder; what lies in the "
+            f"bucket is copied there by {COPY.get(_scheme(text), 'its own program')}."
+        )
     return pathlib.Path(text).expanduser().absolute()
 
 
@@ -217,7 +227,7 @@ class DiskLines:
     def __init__(self, path: Path):
         """Appends to what the file holds."""
         # Lines that do not fit on a full disk stay in the buffer until it has room again.
-        self._file = path.open("a", buffering=2**20)
+        self._file = path.open("a", buffering=2**20, **TEXT)
 
     def add(self, line: str) -> None:
         """Adds a line and hands it to the system. Raises OSError if the disk is full."""
@@ -241,7 +251,7 @@ class BucketLines:
     def __init__(self, path: Path, every: float = REWRITE):
         """Appends to what the file holds, and uploads it all `every` seconds."""
         self._path, self._every = path, every
-        text = path.read_bytes().decode(errors="replace") if path.exists() else ""
+        text = path.read_bytes().decode(**TEXT) if path.exists() else ""
         self._lines = text.splitlines()
         self._written = len(self._lines)
         self._writing = threading.Lock()
@@ -258,7 +268,7 @@ class BucketLines:
         with self._writing:
             lines = [*self._lines]
             if len(lines) > self._written:
-                write_file(self._path, "".join(line + "\n" for line in lines).encode())
+                write_file(self._path, "".join(line + "\n" for line in lines).encode(**TEXT))
                 self._written = len(lines)
 
     def close(self) -> None:

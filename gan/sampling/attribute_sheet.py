@@ -1,5 +1,6 @@
 """A sheet that shows what each attribute does to the same faces."""
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +11,10 @@ from gan.model.state import Params
 from gan.runtime.pictures import enlarge_pictures, make_grid
 from gan.sampling.sampler import Sampler
 
+log = logging.getLogger("gan")
+
 COLUMNS = 8
+MOST_ROWS = 64  # Attributes that a sheet shows: some data sets have a thousand classes.
 
 
 class AttributeSheet:
@@ -23,19 +27,27 @@ class AttributeSheet:
     def __init__(
         self, sampler: Sampler, table: AttributeTable, wishes: Sequence[tuple[str, int]] = ()
     ):
-        """Has a row for each of `wishes` (name, 0 or 1); by default for all that vary."""
+        """Has a row for each of `wishes` (name, 0 or 1), by default for all attributes that vary.
+
+        Of more than MOST_ROWS of them the first are shown: the log and the sheet say so.
+        """
         self._sampler = sampler
         if not sampler.conditional:
             self._seeds = list(range(COLUMNS**2))
             self._attributes, self._labels = table.draw({}, self._seeds), []
             return
-        wishes = wishes or [(table.names[i], 1) for i in table.varying]
+        left_out = 0 if wishes else max(0, len(table.varying) - MOST_ROWS)
+        wishes = wishes or [(table.names[i], 1) for i in table.varying[:MOST_ROWS]]
         base = table.draw({}, range(COLUMNS))
         rows = [base, *(table.nearest_with(base, *wish) for wish in wishes)]
         self._seeds = list(range(COLUMNS)) * len(rows)
         self._attributes = np.concatenate(rows)
         names = [name if value else f"not {name}" for name, value in wishes]
-        self._labels = ["(as they come)", *names]
+        more = f"; {left_out:,} more attributes have no row" if left_out else ""
+        self._labels = [f"(as they come{more})", *names]
+        if left_out:
+            shown = f"{MOST_ROWS} of {MOST_ROWS + left_out:,}"
+            log.info("Sheets of samples have rows for the first %s attributes.", shown)
 
     def __call__(self, params: Params) -> UInt8[np.ndarray, "h w 3"]:
         """Draws the sheet with these parameters of the generator."""

@@ -15,6 +15,7 @@ from gan.model.state import TrainState
 from gan.model.step import abstract_state, build
 from gan.runtime import cluster, logs
 from gan.runtime.logs import log
+from gan.runtime.own_output import check_apart
 from gan.runtime.parallel import Parallel
 from gan.runtime.pictures import enlarge_pictures, make_grid, write_png
 from gan.runtime.profile import Trace
@@ -39,6 +40,7 @@ def train(config: Config, folder: Path, verify: bool = False, hooks: Hooks = ())
     """
     parallel = Parallel.create(config.parallel)
     validate(config, jax.device_count())
+    check_apart(config.data.path, str(folder), "--workdir")
     # Before anything is written or prepared: can this model be built at all?
     abstract_state(*build(config, ()), parallel.replicated)
     with contextlib.ExitStack() as stack:
@@ -78,7 +80,8 @@ def open_training(
         stack.enter_context(logs.log_to_file(folder / "log.txt"))
     stop = stack.enter_context(Stop())
     with watchdog.during("preparing the data", "prepare"), cluster.fail_together("data"):
-        store = prepare(config.data, SPLITS if verify else SPLITS[:new])["train"]
+        known = None if new else fingerprint_of_run(folder)
+        store = prepare(config.data, SPLITS if verify else SPLITS[:new], known=known)["train"]
         table = remember_attributes(store, folder)
     model, rules = build(config, table.marginals, parallel.axis_name)
     with cluster.fail_together("checkpoints"):
@@ -116,6 +119,14 @@ def show_training_images(run: TrainingRun) -> None:
     shown = images[example_indices(run.config.seed, 0, 64, len(images))]
     with logs.tolerate_full_disk(run.folder / "reals.png"):
         write_png(run.folder / "reals.png", make_grid(enlarge_pictures(shown), 8))
+
+
+def fingerprint_of_run(folder: Path) -> str | None:
+    """Fingerprint of the data that the run in `folder` was trained on; None if it is not known."""
+    try:
+        return AttributeTable.load(folder / "attributes.npz").fingerprint
+    except DataError:  # Missing or damaged: written anew.
+        return None
 
 
 def remember_attributes(store: Store, folder: Path) -> AttributeTable:

@@ -38,6 +38,18 @@ def test_train__refuses_other_pictures_than_those_of_the_run(run, tmp_path):
         *command_on(tmp_path / "copied" / "mine", *train, "--config.steps=6", source="folder")
     )
     assert code == 0, said
+    shutil.rmtree(tmp_path / "copied")  # What was prepared of it suffices.
+    gone = command_on(tmp_path / "copied" / "mine", *train, "--config.steps=7", source="folder")
+    code, said = run(*gone)
+    assert code == 0, said
+    assert "is gone, and what was prepared of it suffices" in said
+    (tmp_path / "cache").rename(tmp_path / "cached")
+    code, said = run(*gone, "--config.steps=8")
+    assert code == 65
+    assert "--config.data.cache_dir=FOLDER" in said
+    moved = [f"--config.data.path={first}", f"--config.data.cache_dir={tmp_path / 'cached'}"]
+    code, said = run(f"--workdir={tmp_path / 'run'}", *moved)
+    assert code == 0, said
     other = write_pictures(tmp_path / "other" / "mine")
     Image.new("RGB", (40, 40), "white").save(other / "a" / "1.png")
     code, said = run(*command_on(other, *train, "--config.steps=8", source="folder"))

@@ -1,5 +1,6 @@
 """Building a store: order, bad pictures, progress, and worker processes that end."""
 
+import dataclasses
 import io
 import logging
 import signal
@@ -12,9 +13,22 @@ import joblib
 import numpy as np
 import pytest
 from helpers.small_source import FRAME, SmallSource, read_with_bad
+from PIL import Image
 
 from gan.data import build_store as module
-from gan.data.build_store import CHUNK, FEW, build_store, show_progress
+from gan.data.build_store import (
+    CHUNK,
+    FEW,
+    WORKER_BYTES,
+    Task,
+    build_store,
+    cut_into_tasks,
+    decode_in_workers,
+    find_bits,
+    show_progress,
+)
+from gan.data.decode import Recipe
+from gan.data.source import Source, Split
 from gan.data.store import Meta, Rows, open_store
 from gan.errors import DataError
 
@@ -208,3 +222,59 @@ def test_end_with_parent__leaves_no_worker_of_a_killed_process(tmp_path, end):
                 return
             time.sleep(0.1)
     assert not left
+
+
+def test_cut_into_tasks__reads_no_more_ahead_than_bytes_allow(jpeg):
+    large = np.zeros((1_000, 2_000, 3), np.uint8)  # 6 MB
+    split = Split(np.zeros((50, 0), np.uint8), np.zeros(50, np.int32), [str(i) for i in range(50)])
+    tasks = list(cut_into_tasks(dataclasses.replace(split, read=lambda _: large)))
+    assert [len(task.pictures) for task in tasks] == [2] * 25
+    assert [name for task in tasks for name in task.names] == [*split.names]
+    assert {task.size for task in tasks} == {4 * large.nbytes}
+    tasks = list(cut_into_tasks(dataclasses.replace(split, read=lambda i: jpeg(i % 12, *FRAME))))
+    assert [len(task.pictures) for task in tasks] == [32, 18]
+
+
+def test_decode_in_workers__reading_waits_while_many_bytes_are_on_their_way():
+    read = []
+
+    def tasks():
+        for i in range(6):
+            read.append(i)
+            yield Task([np.full((8, 8, 3), i, np.uint8)], [str(i)], WORKER_BYTES)
+
+    results = decode_in_workers(tasks(), Recipe(8, "square", "bicubic"), 1)
+    for i, (result,) in enumerate(results):
+        assert result.image[0, 0, 0] == i
+        assert len(read) <= i + 2
+
+
+def test_build_store__nearly_empty_pictures_are_counted_and_named(build, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "gan")
+    flat = {3, 7}
+
+    def read(i):
+        pixels = np.zeros((109, 89, 3), np.uint8)
+        pixels[50:] = 12 if i in flat else 99
+        return pixels
+
+    store = build(SmallSource(lambda *_: b"", nums=(9, 1, 1), read=read))
+    assert store.changes == {"nearly all of one colour": 2}
+    assert "2 pictures nearly all of one colour (the first: 3.jpg)" in caplog.text
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(("levels", "bits"), [((900, 3000), 12), ((200,), 8), ((), 16)])
+def test_find_bits__is_the_depth_that_the_training_pictures_use(streamed, levels, bits):
+    def encode(i):
+        file = io.BytesIO()
+        kind = (np.uint16, levels[i % len(levels)]) if levels else (np.uint8, 255)
+        Image.fromarray(np.full((8, 8), kind[1], kind[0])).save(file, "PNG")
+        return file.getvalue()
+
+    way = dict(stream=lambda: map(encode, range(9))) if streamed else dict(read=encode)
+    split = Split(
+        np.zeros((9, 0), np.uint8), np.zeros(9, np.int32), [str(i) for i in range(9)], **way
+    )
+    source = Source("mine", "", "", (), {"train": lambda: split}, formats=("JPEG", "PNG"))
+    assert find_bits(source) == bits

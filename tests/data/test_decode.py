@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from gan.data.decode import (
     ANY_FORMAT,
@@ -19,6 +19,7 @@ from gan.data.decode import (
     Recipe,
     decode_picture,
     decode_pictures,
+    decoded_bytes,
 )
 from gan.errors import DataError
 
@@ -329,3 +330,59 @@ def test_decode_picture__any_bytes_are_a_picture_or_refused(data, edits, end, st
         assert str(error).startswith("x")  # noqa: PT017
     else:
         assert image.shape == (16, 16, 3)
+
+
+def ramp(kind="RGB", **options):
+    """A JPEG without a grey corner."""
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    pixels[..., 0], pixels[..., 1] = np.arange(64) * 3, np.arange(64)[:, None] * 3
+    return encode(Image.fromarray(pixels).convert(kind), "JPEG", quality=95, **options)
+
+
+def cut_jpeg(data, share):
+    """The JPEG without the last part of what follows its head, but with an end marker."""
+    start = data.index(b"\xff\xda") + 14
+    return data[: start + int(share * (len(data) - start))] + b"\xff\xd9"
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+@pytest.mark.parametrize("kind", ["RGB", "L"])
+@pytest.mark.parametrize("options", [{}, {"restart_marker_rows": 1}])
+def test_check_not_cut__an_end_marker_does_not_make_a_cut_jpeg_whole(share, kind, options):
+    data = ramp(kind, **options)
+    cut = cut_jpeg(data, share)
+    assert "breaks off, although it has an end marker" in refused(cut)
+    assert "breaks off" in refused(cut, formats=("JPEG",))
+
+
+@pytest.mark.parametrize("kind", ["RGB", "L"])
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("size", [(40, 40), (41, 33)])
+def test_check_not_cut__a_whole_jpeg_may_end_in_grey(kind, progressive, size):
+    data = encode(Image.new(kind, size, (128,) * len(kind) if kind == "RGB" else 128), "JPEG")
+    assert decode_picture(recipe(), data, "x").changes in (
+        *((), ("grey to RGB",), ("cut to a square",), ("grey to RGB", "cut to a square")),
+    )
+    assert done(ramp(kind, progressive=progressive))[1] in ((), ("grey to RGB",))
+
+
+@pytest.mark.parametrize("share", [0.5, 0.6, 0.7])
+def test_check_not_cut__a_progressive_jpeg_without_its_last_scans_is_told(share):
+    data = ramp(progressive=True)
+    assert done(cut_jpeg(data, share))[1] == ("JPEG without its last scans, so perhaps cut",)
+    assert done(data)[1] == ()
+
+
+def test_decode_picture__reads_a_png_with_much_text():
+    text = PngImagePlugin.PngInfo()
+    text.add_text("parameters", "x" * 2_000_000, zip=True)
+    assert done(encode(plain("RGB", (1, 2, 3)), pnginfo=text)) == ([1, 2, 3], ())
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_decoded_bytes__of_large_pictures_is_known_from_the_header(kind):
+    noise = np.random.default_rng(0).integers(0, 256, (400, 500, 3), dtype=np.uint8)
+    assert decoded_bytes(encode(Image.fromarray(noise), kind, quality=100)) == 400 * 500 * 8
+    assert decoded_bytes(encode(plain("RGB", 0), kind)) == 0
+    assert decoded_bytes(noise) == 2 * noise.nbytes
+    assert decoded_bytes(b"x" * 10**6) == decoded_bytes(DataError("bad")) == 0

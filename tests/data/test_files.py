@@ -1,11 +1,25 @@
 import concurrent.futures
 import contextlib
+import os
+import re
+import shutil
+import subprocess
+import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 
 from gan.config import Data
-from gan.data.files import Folder, Zip, is_whole, open_files, read_lines, require_path
+from gan.data.files import (
+    Folder,
+    Zip,
+    explain_inner,
+    is_whole,
+    open_files,
+    read_lines,
+    require_path,
+)
 from gan.errors import ConfigError, DataError
 
 CONTENT = {
@@ -102,12 +116,75 @@ def test_folder__links_to_nothing_are_files_that_cannot_be_read(tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["../../evil.jpg", "a/../b.jpg", "/abs.jpg", "C:/x.jpg", "a\\b.jpg", "..\\x.jpg", "./.."],
+    ["../../evil.jpg", "a/../b.jpg", "/abs.jpg", "C:/x.jpg", "C:\\x.jpg", "..\\x.jpg", "./.."],
 )
 def test_zip__names_that_point_out_of_it_are_refused(tmp_path, name):
     path = write_zip(tmp_path / "a.zip", {"good.jpg": b"", name: b""})
     with pytest.raises(DataError, match=r"a\.zip.*points out of the archive"):
         Zip(path)
+
+
+def test_zip__odd_names_that_stay_in_it_are_read(tmp_path):
+    names = ["a\\b\\1.jpg", "10:30:00.jpg", "me..2.jpg", "..3.jpg/x.jpg", "__MACOSX/._me..2.jpg"]
+    found = Zip(write_zip(tmp_path / "a.zip", dict.fromkeys(names, b"x")))
+    assert list(found.list(deep=True)) == ["10:30:00.jpg", "a/b/1.jpg", "me..2.jpg"]
+    assert list(found.list("a/b")) == ["1.jpg"]
+    assert found.read("a/b/1.jpg") == b"x"
+
+
+def patch_members(path, offset, value, only=b""):
+    """Sets a field of the members: 6 holds flags, 8 the compression, 2 bytes more in the list."""
+    data = bytearray(path.read_bytes())
+    for sign, shift, name in ((b"PK\x03\x04", 0, 30), (b"PK\x01\x02", 2, 46)):
+        at = data.find(sign)
+        while at >= 0:
+            if data[at + name :].startswith(only):
+                data[at + offset + shift] |= value
+            at = data.find(sign, at + 4)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("offset", "value", "why"),
+    [
+        (6, 1, "is encrypted: it takes a password"),
+        (8, 9, "is compressed by Deflate64"),
+        (8, 98, "is compressed by PPMd"),
+        (8, 77, "is compressed by method 77"),
+    ],
+)
+def test_zip__what_cannot_be_read_is_told_at_once_or_where_it_is_read(tmp_path, offset, value, why):
+    content = {"a.jpg": b"1", "b.jpg": b"2"}
+    path = write_zip(tmp_path / "a.zip", content)
+    patch_members(path, offset, value, only=b"b")
+    assert Zip(path).read("a.jpg") == b"1"
+    with pytest.raises(DataError, match=rf"a\.zip: b\.jpg {why}.*Unpack the zip, and give the fol"):
+        Zip(path).read("b.jpg")
+    patch_members(path, offset, value)
+    with pytest.raises(DataError, match=rf"a\.zip: a\.jpg {why}"):
+        Zip(path)
+
+
+@pytest.mark.parametrize("kind", ["tar", "gztar", "bztar", "xztar"])
+def test_open_files__the_command_for_a_tar_makes_a_folder_that_opens(tmp_path, kind):
+    (tmp_path / "in/faces").mkdir(parents=True)
+    (tmp_path / "in/faces/a.jpg").write_bytes(b"a")
+    path = shutil.make_archive(str(tmp_path / "my set"), kind, tmp_path / "in")
+    with pytest.raises(DataError, match=r"but tar.*Unpack it by (.*), and give the") as caught:
+        open_files(Path(path))
+    command = re.search(r"Unpack it by (.*), and give the", str(caught.value))[1]
+    subprocess.run(command, shell=True, check=True, cwd=tmp_path)  # noqa: S602
+    assert list(open_files(tmp_path / "faces").list()) == ["a.jpg"]
+
+
+def test_explain_inner__leads_to_the_archive_that_holds_the_pictures(tmp_path):
+    inner = write_zip(tmp_path / "faces.zip", {"a.jpg": b"a"})
+    assert str(inner) in explain_inner(open_files(tmp_path))
+    outer = write_zip(tmp_path / "outer.zip", {"faces.zip": inner.read_bytes()})
+    said = explain_inner(open_files(outer))
+    assert f"unzip {outer}" in said
+    assert said.endswith("--config.data.path=faces.zip")
+    assert explain_inner(open_files(inner)) == ""
 
 
 def test_zip__a_member_without_a_name_is_left_out_or_an_error_of_ours(tmp_path):
@@ -132,7 +209,10 @@ def test_zip__a_name_that_stands_there_twice_is_refused(tmp_path):
     [
         (b"\n<!DOCTYPE html><html>Quota exceeded", "HTML page of 36 bytes"),
         (b"PK\x03\x04 and no more", "breaks off after 16 bytes"),
-        (b"Rar!\x1a\x07", "not a zip.*rar!"),
+        (b"Rar!\x1a\x07", "not a zip.*rar!.*but RAR.*unrar x"),
+        (b"7z\xbc\xaf\x27\x1c", "not a zip.*but 7z.*7z x"),
+        (b"\x89PNG\r\n", "a single picture .PNG.. Give the folder .* --config.data.path=/"),
+        (b"RIFF\0\0\0\0WEBPVP8 ", "a single picture .WebP."),
         (b"", "not a zip .0 bytes"),
     ],
 )
@@ -204,3 +284,55 @@ def test_is_whole__plain_digits_below_the_end(text):
 )
 def test_is_whole__nothing_else(text):
     assert not is_whole(text)
+
+
+def touch(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+
+
+RUN = ("config.json", "attributes.npz", "reals.png", "samples/step_1.png", "checkpoints/1/x")
+STORE = ("prepared.png", "train/meta.json", "train/images.npy")
+
+
+@pytest.mark.parametrize("own", [RUN, STORE, STORE[1:]])
+def test_folder__what_we_wrote_is_left_out_and_said(tmp_path, caplog, own):
+    touch(tmp_path, "a/1.png", "b/2.png", *(f"deep/mine/{name}" for name in own))
+    assert list(open_files(tmp_path).list(deep=True)) == ["a/1.png", "b/2.png"]
+    assert "is left out of the data" in caplog.text
+    assert len(open_files(tmp_path).list(deep=True)) == 2
+    assert len(caplog.messages) == 1
+    if own != STORE[1:]:
+        with pytest.raises(DataError, match="mine holds a run, or what was made of data"):
+            open_files(tmp_path / "deep/mine")
+
+
+def test_folder__pictures_that_were_scored_stay_and_what_was_drawn_of_them_does_not(tmp_path):
+    touch(tmp_path, "1.png", "scores.jsonl", "evaluation/x/samples.png")
+    assert list(open_files(tmp_path).list(deep=True)) == ["1.png", "scores.jsonl"]
+
+
+LOCALE = """
+import sys
+from gan.data.files import Folder
+from gan.data.source import hash_splits
+files = Folder(__import__("pathlib").Path(sys.argv[1]))
+names = list(files.list(deep=True))
+assert [files.read(name) for name in names] == [b"x"] * 3 and files.has(names[0])
+print(ascii([names, {k: v.tolist() for k, v in hash_splits(names).items()}]))
+"""
+
+
+def test_folder__names_are_the_same_in_every_locale(tmp_path):
+    touch(tmp_path, "\u00fc/\u00e9.png", "b/2.png", "b/3.png")
+    os.rename(tmp_path / "b/3.png", os.fsencode(tmp_path / "b") + b"/\xeb.png")
+    command = [sys.executable, "-c", LOCALE, str(tmp_path)]
+    said = {
+        subprocess.run(
+            command, env=os.environ | env, capture_output=True, check=True, text=True
+        ).stdout
+        for env in ({"PYTHONUTF8": "1"}, {"LC_ALL": "C", "PYTHONUTF8": "0"})
+    }
+    assert len(said) == 1
+    assert r"\xfc/\xe9.png" in said.pop()

@@ -4,14 +4,24 @@ import dataclasses
 import logging
 import shutil
 import threading
+import zipfile
 
 import numpy as np
 import pytest
+from helpers.commands import write_pictures
 from helpers.small_source import SmallSource, read_with_bad
 from PIL import Image
 
 from gan.config import Data
-from gan.data.prepare import prepare, prepare_source
+from gan.data.decode import VERSION
+from gan.data.prepare import (
+    describe_pictures,
+    prepare,
+    prepare_source,
+    prepare_splits,
+    store_folder,
+)
+from gan.data.registry import find_source
 from gan.errors import ConfigError, DataError
 
 
@@ -91,6 +101,77 @@ def test_store_folder__is_decided_by_all_that_decides_the_pictures(jpeg, use, tm
         "fake-ffffffffffff-center178-8-area-v1",
         "fake-ffffffffffff-center178-8-bicubic-v1",
     ]
+
+
+def test_prepare__uses_what_an_older_edition_prepared_and_says_so(tmp_path, caplog):
+    for i in range(12):
+        (tmp_path / "mine/faces").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (9, 9), (i, 0, 0)).save(tmp_path / f"mine/faces/{i}.png")
+    data = Data(source="folder", path=str(tmp_path / "mine"), cache_dir=str(tmp_path / "cache"))
+    data.image_size = 8
+    source = find_source(data)
+    made = describe_pictures(source, data) | {"version": 1}
+    prepare_splits(source, store_folder(data, made), made, "error")
+    old = prepare(data)["train"]
+    assert (old.version, old.made_from) == (1, source.fingerprint)
+    assert "v1 was prepared by an older edition" in caplog.text
+    assert "delete that folder" in caplog.text
+    shutil.rmtree(old.path.parent)
+    new = prepare(data)["train"]
+    assert (new.version, new.made_from) == (VERSION, f"v{VERSION}-{source.fingerprint}")
+
+
+def test_prepare__where_the_data_are_gone_their_known_stores_suffice(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "gan")
+    root = write_pictures(tmp_path / "mine", 20)
+    data = Data(source="auto", path=str(root), cache_dir=str(tmp_path / "cache"), image_size=8)
+    first = prepare(data)
+    known = first["train"].made_from
+    root.rename(tmp_path / "moved")
+    same_contents(first, prepare(data, known=known))
+    assert "is gone, and what was prepared of it suffices" in caplog.text
+    (chosen,) = {
+        s.attribute_names
+        for s in prepare(dataclasses.replace(data, attributes="a"), known=known).values()
+    }
+    assert chosen == ("a",)
+    for wrong in (dict(image_size=16), dict(crop="squash"), dict(resize="area")):
+        with pytest.raises(DataError, match=r"nothing that was prepared of it lies in"):
+            prepare(dataclasses.replace(data, **wrong), known=known)
+    with pytest.raises(DataError, match=r"--config\.data\.path=PATH, or .*cache_dir=FOLDER"):
+        prepare(data, known=known[:-1] + "x")
+    with pytest.raises(DataError, match="does not exist"):
+        prepare(data)
+    shutil.rmtree(tmp_path / "cache/" / first["train"].path.parent.name / "test")
+    with pytest.raises(DataError, match="nothing that was prepared"):
+        prepare(data, known=known)
+    moved = prepare(dataclasses.replace(data, path=str(tmp_path / "moved")), known=known)
+    assert moved["train"].made_from == known
+
+
+def test_prepare__a_folder_what_holds_it_and_its_zip_have_one_split(tmp_path):
+    with zipfile.ZipFile(tmp_path / "faces.zip", "w") as archive:
+        for i in range(40):
+            file = tmp_path / f"root/deep/faces/{i}\u00fc.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (9, 9), (i, 0, 0)).save(file)
+            archive.write(file, f"other/{i}u\u0308.png")  # As macOS spells it.
+    paths = ("root", "root/deep/faces", "faces.zip")
+    reds = [
+        {
+            split: sorted(store.images[:, 0, 0, 0].tolist())
+            for split, store in prepare(
+                Data(
+                    source="folder",
+                    path=str(tmp_path / path),
+                    cache_dir=str(tmp_path / "cache"),
+                    image_size=8,
+                )
+            ).items()
+        }
+        for path in paths
+    ]
+    assert reds[0] == reds[1] == reds[2]
 
 
 def test_check_store__refuses_what_was_made_from_something_else(use, tmp_path):

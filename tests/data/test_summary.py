@@ -1,5 +1,6 @@
 """What is shown of a data set before it is trained on: shares, remarks and a sheet of faces."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -94,3 +95,20 @@ def test_contact_sheet__each_row_shows_those_that_have_the_attribute(size, shown
 def test_contact_sheet__without_attributes_shows_some():
     images = np.full((3, 64, 64, 3), 9, np.uint8)
     assert (summary.contact_sheet(store(np.zeros((3, 0)), [], images)) == 9).any()
+
+
+def test_shares_table__says_how_many_pictures_were_changed():
+    first, second = (store(np.ones((10, 1)), ["Hat"]) for _ in range(2))
+    train = dataclasses.replace(first, changes={"grey to RGB": 7, "12 bits to 8": 7})
+    test = dataclasses.replace(second, changes={"grey to RGB": 1, "enlarged to 8 px": 2})
+    text = summary.shares_table({"train": train, "test": test})
+    assert line(text, "grey to RGB").split()[-2:] == ["7", "1"]
+    assert line(text, "12 bits to 8").split()[-2:] == ["7", "0"]
+    assert line(text, "enlarged to 8 px").split()[-2:] == ["0", "2"]
+
+
+def test_contact_sheet__of_many_attributes_shows_some_and_the_table_says_so():
+    many = store(np.eye(600, dtype=np.uint8), [f"c{i}" for i in range(600)])
+    assert len(summary.contact_sheet(many)) == summary.MANY_ROWS * 64
+    text = summary.shares_table({"train": many})
+    assert "... and 536 more, here and on the sheet." in text

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import time
 
 import pytest
@@ -89,6 +90,26 @@ def test_metrics_writer__goes_on_after_damaged_rows(tmp_path, monkeypatch):
     with MetricsWriter(tmp_path, 2) as writer:
         assert writer.seconds == 0.0
     (tmp_path / "metrics.jsonl").read_text()
+
+
+@pytest.mark.parametrize("name", ["Zo\udceb", "\u00fc", "\ud800", "\u2028"])
+def test_log_to_file__takes_any_name(tmp_path, capfd, name):
+    with logs.log_to_file(tmp_path / "log.txt"):
+        logs.log.info("%s and %d", name, 3)
+        logs.log.info("more")
+    text = (tmp_path / "log.txt").read_text("utf-8")
+    assert " and 3\n" in text
+    assert text.endswith("more\n")
+
+
+def test_terminal_handler__goes_on_in_silence_where_the_reader_has_gone(capfd):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as stream:
+        handler = logs.TerminalHandler(stream)
+        for _ in range(3):
+            handler.emit(logging.makeLogRecord({"msg": "a line"}))
+    assert capfd.readouterr().err == ""
 
 
 def test_log_to_file__is_silent_where_the_disk_is_full(tmp_path, capfd):

@@ -78,6 +78,7 @@ def test_parse_disk_path__refuses_a_bucket(run, tmp_path, option):
     code, out = run(CONFIG, f"--workdir={tmp_path}", f"{option}=gs://b/x")
     assert code == 64
     assert "must lie on a disk" in out
+    assert "gcloud storage cp --recursive" in out
 
 
 def test_find_matches__on_a_disk(tmp_path):
@@ -206,3 +207,12 @@ def test_epath__does_not_import_tensorflow():
         "sys.exit(gpath._is_tf_installed() or 'tensorflow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_open_lines__a_name_that_is_no_text_is_written_as_an_escape(bucket, tmp_path):
+    for path in (tmp_path / "log.txt", bucket[1] / "log.txt"):
+        path.write_bytes(b"\xff was there\n")
+        lines = storage.open_lines(path)
+        lines.add("Zo\udceb")
+        lines.close()
+        assert path.read_bytes().splitlines()[-1] == rb"Zo\udceb"

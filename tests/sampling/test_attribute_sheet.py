@@ -1,9 +1,11 @@
 """The sheet of samples: the same faces in each row, and one attribute that all of a row have."""
 
+import logging
+
 import numpy as np
 
 from gan.data.attributes import AttributeTable
-from gan.sampling.attribute_sheet import COLUMNS, AttributeSheet
+from gan.sampling.attribute_sheet import COLUMNS, MOST_ROWS, AttributeSheet
 from gan.sampling.sampler import Sampler
 
 ROWS = np.random.default_rng(0).integers(0, 2, (200, 3), dtype=np.uint8)
@@ -42,6 +44,17 @@ def test_sheet__of_an_unconditional_model_is_a_square_of_latents():
     sampler = Recorder(conditional=False)
     AttributeSheet(sampler, TABLE)(None)
     assert sampler.seeds.tolist() == list(range(COLUMNS**2))
+
+
+def test_sheet__of_many_attributes_shows_some_and_says_so(caplog):
+    caplog.set_level(logging.INFO, "gan")
+    rows = np.eye(600, dtype=np.uint8)
+    table = AttributeTable(tuple(map("c{}".format, range(600))), rows, "0", "0")
+    picture = AttributeSheet(Recorder(), table)(None)
+    assert picture.shape[0] == (1 + MOST_ROWS) * 64
+    assert f"first {MOST_ROWS} of 600 attributes" in caplog.text
+    wishes = [(name, 1) for name in table.names[:100]]
+    assert AttributeSheet(Recorder(), table, wishes)(None).shape[0] == 101 * 64
 
 
 def test_sheet__enlarges_small_pictures():

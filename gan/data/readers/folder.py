@@ -18,6 +18,7 @@ import functools
 import hashlib
 import logging
 import re
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -27,7 +28,7 @@ from jaxtyping import UInt8
 
 from gan.config import Data
 from gan.data.decode import ANY_FORMAT, SQUARE, Recipe, decode_picture
-from gan.data.files import MAX_TEXT, Files, Folder, open_data, open_files, read_nth
+from gan.data.files import MAX_TEXT, Files, Folder, explain_inner, open_data, open_files, read_nth
 from gan.data.readers.folder_labels import FolderContents, FolderLabels, find_labels, get_folders
 from gan.data.source import SPLITS, Source, Split, hash_splits, share_splits
 from gan.errors import DataError, first_few
@@ -73,7 +74,7 @@ def open_source(config: Data) -> Source:
         + f"; {len(others):,} other files were left alone: {', '.join(kinds)}" * bool(others),
         fingerprint=digest.hexdigest(),
         attribute_names=labels.names,
-        splits=share_splits(lambda: split_pictures(found.files, labels.load())),
+        splits=share_splits(lambda: split_pictures(found, labels.load())),
         formats=ANY_FORMAT,
     )
 
@@ -140,6 +141,7 @@ def scan_pictures(files: Files) -> FolderContents:
             f"{len(SPLITS)} are needed: one for each of {', '.join(SPLITS)}. Else there lies "
             f"{first_few(others)}."
             + (" Convert them to PNG or JPEG." if any(map(NOT_READ.search, others)) else "")
+            + explain_inner(files)
         )
     common = get_folders(min(stamps))
     for name in stamps:
@@ -148,13 +150,16 @@ def scan_pictures(files: Files) -> FolderContents:
     return FolderContents(files, stamps, common, others)
 
 
-def split_pictures(files: Files, labels: FolderLabels) -> dict[str, Split]:
+def split_pictures(found: FolderContents, labels: FolderLabels) -> dict[str, Split]:
     """Sorts labelled pictures into splits.
 
     A validation or test split that is missing is taken from train by hash. DataError if train is
     missing, or if there are too few pictures or people.
     """
-    keys = [person or name for person, name in zip(labels.people, labels.names, strict=True)]
+    files, common = found.files, "".join(f"{folder}/" for folder in found.common)
+    # A zip and its folder have one split: wherever the pictures lie, and however macOS spells.
+    names = [unicodedata.normalize("NFC", name.removeprefix(common)) for name in labels.names]
+    keys = [person or name for person, name in zip(labels.people, names, strict=True)]
     if labels.splits is None:
         rows = hash_splits(keys)
     else:

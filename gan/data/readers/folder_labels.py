@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gan.config import Data
-from gan.data.files import Files, Folder, Stamp
+from gan.data.files import Files, Folder, Stamp, to_text
 from gan.data.readers.csv_labels import CsvTable, read_column_names, read_csv
 from gan.data.source import match_names
 from gan.errors import ConfigError, DataError, first_few, nearest
@@ -271,7 +271,7 @@ def parse_folders(found: FolderContents) -> tuple[tuple[str, ...], list[str] | N
             f"{first_few([top or 'no folder' for top in others])} too. Put all of them into "
             "train, validation and test, or none."
         )
-    classes = [folders[0] if folders else "" for folders in below]
+    classes = [to_text(folders[0]) if folders else "" for folders in below]
     names = sorted(set(classes))
     if len(names) > 1 and not names[0]:
         loose = next(name for name, kind in zip(found.stamps, classes, strict=True) if not kind)

@@ -1,5 +1,6 @@
 import io
 import logging
+import os
 import zipfile
 from pathlib import Path
 
@@ -363,3 +364,15 @@ def test_open_source__the_path_has_to_be_given_and_there(tmp_path):
         folder.open_source(Data(source="folder"))
     with pytest.raises(DataError, match="does not exist"):
         read(tmp_path / "nowhere")
+
+
+def test_find_labels__a_class_whose_name_is_no_text_is_shown_by_its_bytes(tmp_path):
+    for name in (b"a", b"Zo\xeb"):
+        where = os.fsencode(tmp_path) + b"/" + name
+        os.mkdir(where)
+        for i in range(3):
+            with open(where + b"/%d.png" % i, "wb") as file:
+                file.write(b"")
+    source = folder.open_source(Data(path=str(tmp_path)))
+    assert source.attribute_names == ("Zo\\xeb", "a")
+    source.found.encode()
