@@ -324,7 +324,7 @@ def make_paths_absolute(config: Config) -> None:
     for name in ("path", "local_dir"):
         if text := getattr(data, name):
             setattr(data, name, str(storage.parse_disk_path(text, f"--config.data.{name}")))
-    if data.labels and Path(data.labels).expanduser().exists():  # Or it lies in the data.
+    if Path(data.labels).expanduser().is_file():  # Or it lies in the data.
         data.labels = str(Path(data.labels).expanduser().absolute())
 
 

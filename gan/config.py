@@ -92,14 +92,21 @@ class Data:
         None, "folder or zip of the data set; none for those that are drawn", may_change=True
     )
     name: str | None = setting(None, 'which data set, where source "tfds" finds several')
-    labels: str | None = setting(
-        None,
-        'CSV file of source "folder"; none: the one in the folder, or its sub-folders',
+    labels: str = setting(
+        "auto",
+        'labels of source "folder": a file; "auto": files of labels that lie there, or sub-folders '
+        'as classes; "folders": sub-folders alone; "none": go on without',
         may_change=True,
     )
     attributes: str | None = setting(None, "names to learn, with commas between them; none: all")
     on_bad: str = setting(
         "error", "bad pictures: stop, or skip, count and list them", choices=("error", "skip")
+    )
+    on_doubt: str = setting(
+        "ask",
+        "layouts that may be meant in another way: ask in a terminal and stop elsewhere, or go on",
+        choices=("ask", "go"),
+        may_change=True,
     )
     cache_dir: str = setting(
         "~/.cache/gan/data", "folder of prepared data sets, shared by all runs", may_change=True

@@ -2,7 +2,8 @@
 
 import dataclasses
 import logging
-from collections.abc import Collection, Mapping
+import sys
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from gan.config import Data
 from gan.data import copies, summary
+from gan.data.attributes import choose_groups, split_names, tidy_name
 from gan.data.build_store import build_store
 from gan.data.decode import SQUARE, SQUASH, VERSION
 from gan.data.registry import find_source
@@ -41,6 +43,8 @@ def prepare_source(
     storage.check_reachable(home, "config.data.cache_dir")
     sheet = home / "prepared.png"
     new = not (sheet.exists() and all(copies.is_whole_store(home / name) for name in source.splits))
+    if new:
+        settle_doubts(source, config)
     if not copied:
         if new:
             prepare_splits(source, home, made, config.on_bad)
@@ -54,6 +58,7 @@ def prepare_source(
         for name in source.splits:
             copies.download_store(home / name, where / name)
     stores = {name: open_store(where / name, name in verify) for name in source.splits}
+    stores = {name: adopt_groups(store, source) for name, store in stores.items()}
     for name, store in stores.items():
         check_store(store, made | {"split": name}, config.on_bad)
     if new or tell:
@@ -62,15 +67,46 @@ def prepare_source(
     return {name: choose_attributes(store, config.attributes) for name, store in stores.items()}
 
 
+def settle_doubts(
+    source: Source,
+    config: Data,
+    ask: Callable[[str], str] = input,
+    in_terminal: bool | None = None,
+) -> None:
+    """Makes sure that what the source guesses about its layout is meant.
+
+    In a terminal the user confirms it, once: what is prepared is not asked for again. Elsewhere, or
+    without a yes, raises ConfigError with the settings that settle it. With
+    `config.on_doubt="go"` it is a warning.
+    """
+    if in_terminal is None:
+        in_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    for guess, settings in source.doubts:
+        ways = "; ".join(f"{setting} ({meaning})" for setting, meaning in settings.items())
+        if config.on_doubt == "go":
+            log.warning("%s. Taken so, as config.data.on_doubt=go.", guess)
+            continue
+        if in_terminal:
+            log.warning("%s.", guess)
+            try:
+                if ask("Is that what you mean? [y/N] ").strip().lower() in ("y", "yes"):
+                    continue
+            except EOFError:
+                pass  # Nobody answers.
+        raise ConfigError(f"{guess}. Say what is meant: {ways}.")
+
+
 def prepared_training_set(config: Data) -> Store | None:
     """Opens the store of the training split; None if it is not in the cache, or that is a bucket.
 
     Raises ConfigError, DataError.
     """
-    home = store_folder(config, describe_pictures(find_source(config), config))
+    source = find_source(config)
+    home = store_folder(config, describe_pictures(source, config))
     if storage.is_remote(home) or not (home / "train").exists():
         return None
-    return choose_attributes(open_store(home / "train"), config.attributes)
+    store = adopt_groups(open_store(home / "train"), source)
+    return choose_attributes(store, config.attributes)
 
 
 def describe_pictures(source: Source, config: Data) -> dict[str, Any]:
@@ -82,6 +118,7 @@ def describe_pictures(source: Source, config: Data) -> dict[str, Any]:
         "crop": choose_crop(config, source),
         "resize": "none" if source.drawn else config.resize,
         "attribute_names": source.attribute_names,
+        "groups": source.groups,
         "image_size": config.image_size,
     }
 
@@ -178,21 +215,35 @@ def check_store(store: Store, made: Mapping[str, Any], on_bad: str) -> None:
         log.warning("%s: %s.", store.split, text)
 
 
+def adopt_groups(store: Store, source: Source) -> Store:
+    """Returns the store with its source's groups, which older editions did not write."""
+    return store if store.groups else dataclasses.replace(store, groups=source.groups)
+
+
 def choose_attributes(store: Store, attributes: str | None) -> Store:
     """Returns the store with only the attributes of a list "A,B", in its order; all by default.
 
-    Raises ConfigError for a name that is unknown or there twice.
+    The name of a column stands for all its values: "age" for "age=20-29" and so on. Raises
+    ConfigError for a name that is unknown or there twice.
     """
-    names = [name.strip() for name in (attributes or "").split(",") if name.strip()]
-    if not names:
+    known = {tidy_name(name): [name] for name in store.attribute_names}
+    for group in store.groups:
+        if (column := group[0].partition("=")[0]) and "=" in group[0]:
+            known.setdefault(tidy_name(column), list(group))
+    wishes = split_names(attributes or "", known, "config.data.attributes")
+    if not wishes:
         return store
+    names = [name for wish in wishes for name in known.get(wish, [wish])]
     for name in names:
         if name not in store.attribute_names or names.count(name) > 1:
             what = "is there twice" if names.count(name) > 1 else "is no attribute of this data set"
             raise ConfigError(
-                f"config.data.attributes: {name!r} {what}.{nearest(name, store.attribute_names)} "
+                f"config.data.attributes: {name!r} {what}.{nearest(name, known)} "
                 f"It has: {', '.join(store.attribute_names)}."
             )
     columns = [store.attribute_names.index(name) for name in names]
     rows = np.ascontiguousarray(store.attributes[:, columns])
-    return dataclasses.replace(store, attribute_names=tuple(names), attributes=rows)
+    groups = choose_groups(store.groups, names)
+    return dataclasses.replace(
+        store, attribute_names=tuple(names), attributes=rows, groups=groups
+    )

@@ -39,7 +39,7 @@ def evaluate_pictures(
             f"--images={pictures}."
         )
     data = dataclasses.replace(config.data, source="folder", path=str(pictures))
-    given = load_pictures(dataclasses.replace(data, labels=None, attributes=None, on_bad="error"))
+    given = load_pictures(dataclasses.replace(data, labels="auto", attributes=None, on_bad="error"))
     digest = hashlib.sha256(given.images.tobytes()).hexdigest()[:16]
     path = folder / "scores.jsonl"
     rows = read_rows(path)

@@ -33,6 +33,7 @@ from gan.data.files import (
     read_nth,
 )
 from gan.data.readers.celeba_labels import LabelTable
+from gan.data.readers.celeba_places import search_pictures
 from gan.data.source import SPLITS, Picture, Source, Split, hash_splits, match_names, share_splits
 from gan.errors import DataError, first_few
 
@@ -54,11 +55,17 @@ class Pictures(NamedTuple):
 
     files: Files
     folder: str  # Name of the folder within `files`.
-    stamps: dict[str, Stamp]  # The stamp of each picture, by its name within `folder`.
+    stamps: dict[str, Stamp]  # The stamp of each picture, by the name that labels give it.
+    is_png: bool = False  # Whether 000001.jpg of the labels is the file 000001.png.
+
+    @property
+    def format(self) -> str:
+        """Pillow's name of the files' format."""
+        return "PNG" if self.is_png else "JPEG"
 
     def path(self, name: str) -> str:
         """Returns the name of a picture within `files`."""
-        return join_names(self.folder, name)
+        return join_names(self.folder, name.replace(".jpg", ".png") if self.is_png else name)
 
     def where(self, name: str) -> str:
         """Returns where a picture lies, for messages."""
@@ -101,8 +108,9 @@ def find_pictures(
 ) -> Pictures:
     """Finds the pictures in the zip `PREFIX.zip` or, failing any, in the folder `PREFIX`.
 
-    Zips come first, since their checksums tell damage. DataError if none has a picture whose name
-    matches `pattern`.
+    Zips come first, since their checksums tell damage. Failing both, the only folder that holds
+    official pictures serves, and PNG files of official names do. DataError if there is none whose
+    name matches `pattern`.
     """
     empty = []
     if isinstance(files, Folder):
@@ -128,6 +136,17 @@ def find_pictures(
                 f"{files.where(prefix)}.zip: a zip within a zip is not read. Unpack the outer one, "
                 "and give its folder as config.data.path."
             )
+    home = prefixes[0].rpartition("/")[0]
+    for is_png, names in ((False, pattern), (True, re.compile(pattern.pattern.replace("jpg", "png")))):
+        found = search_pictures(files, home, names)
+        if len(found) > 1:
+            raise DataError(
+                f"{files.where(home)}: official pictures lie in {first_few(sorted(found))}. Name "
+                f"the folder to use {prefixes[0]}, or remove the others."
+            )
+        for folder, stamps in found.items():
+            renamed = {name.replace(".png", ".jpg"): stamp for name, stamp in stamps.items()}
+            return Pictures(files, folder, renamed, is_png)
     base = prefixes[0].rpartition("/")[2]
     raise explain_missing(
         files,
@@ -165,15 +184,22 @@ def open_header(picture: Picture | DataError, name: str, formats: tuple[str, ...
         ) from None
 
 
-def measure_jpeg(picture: Picture | DataError, name: str) -> tuple[int, int]:
-    """Returns height and width of a JPEG. DataError if it is none."""
-    width, height = open_header(picture, name, ("JPEG",)).size
+def measure_jpeg(
+    picture: Picture | DataError, name: str, kind: str = "JPEG"
+) -> tuple[int, int]:
+    """Returns height and width of a JPEG, or of another `kind`. DataError if it is none."""
+    width, height = open_header(picture, name, (kind,)).size
     return height, width
 
 
-def measure_aligned(picture: Picture | DataError, name: str) -> tuple[int, int]:
-    """Returns height and width of a JPEG. DataError if it is none, or is no aligned picture."""
-    height, width = measure_jpeg(picture, name)
+def measure_aligned(
+    picture: Picture | DataError, name: str, kind: str = "JPEG"
+) -> tuple[int, int]:
+    """Returns height and width of a JPEG, or of another `kind`.
+
+    DataError if it is none, or is no aligned picture.
+    """
+    height, width = measure_jpeg(picture, name, kind)
     if not is_aligned(height, width):
         raise DataError(f"{name} is {width} x {height}; {ALIGNED_RULE}")
     return height, width
@@ -207,7 +233,7 @@ def make_celeba_source(
     pictures: Pictures,
     aligned: bool = True,
 ) -> Source:
-    """Makes the `Source` of JPEG files that are labelled by tables.
+    """Makes the `Source` of JPEG (or PNG) files that are labelled by tables.
 
     The fingerprint is of the stamps of the pictures and the contents of `label_files` in `files`:
     all that labels are read from, in a fixed order, None for what is missing. `layout` begins the
@@ -241,16 +267,17 @@ def make_celeba_source(
         fingerprint=digest.hexdigest(),
         attribute_names=attribute_names,
         splits=share_splits(functools.partial(make_celeba_splits, labels, pictures, config.on_bad)),
-        formats=("JPEG",),
+        formats=(pictures.format,),
         frame=(height, width) if aligned else None,
     )
 
 
 def measure_member(
-    measure: Callable[[bytes, str], tuple[int, int]], pictures: Pictures, member: str
+    measure: Callable[[bytes, str, str], tuple[int, int]], pictures: Pictures, member: str
 ) -> tuple[int, int]:
     """Reads a picture and measures it. DataError if it cannot be read or is bad."""
-    return measure(pictures.files.read(pictures.path(member)), pictures.where(member))
+    data = pictures.files.read(pictures.path(member))
+    return measure(data, pictures.where(member), pictures.format)
 
 
 def make_celeba_splits(labels: LabelReaders, pictures: Pictures, on_bad: str) -> dict[str, Split]:

@@ -208,9 +208,8 @@ def test_csv__may_name_paths_to_the_folder_too(tmp_path, linked, start):
 @pytest.mark.parametrize("name", ["img_{}.png", "/other/place/{}.png", "{}.jpg"])
 def test_csv__where_no_name_fits_one_of_each_side_is_shown(make, on_bad, name):
     text = "p,Hat\n" + "".join(f"{name.format(i)},1\n" for i in range(9))
-    source = read(make(pictures(9) | {"labels.csv": text}), on_bad=on_bad)
     with pytest.raises(DataError) as caught:
-        splits(source)
+        read(make(pictures(9) | {"labels.csv": text}), on_bad=on_bad)
     assert f"the CSV has '{name.format(0)}', the folder has '0.png'" in str(caught.value)
     assert "on_bad" not in str(caught.value)
 

@@ -1,0 +1,113 @@
+"""Finds CelebA's official files wherever they lie in a folder or zip.
+
+Known places come first; else the whole listing is searched, so that a folder around the data set, a
+file that was downloaded twice, and pictures in a folder of another name are found too.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from gan.data.files import (
+    Files,
+    Folder,
+    Stamp,
+    find_file,
+    find_top_folder,
+    join_names,
+    list_entries,
+    open_files,
+)
+from gan.errors import DataError, first_few
+
+SUB_FOLDERS = ("Anno", "Eval", "Img")  # Of the authors' drive.
+PICTURES = re.compile(r"[0-9]{6}\.(jpg|png)")
+LABELS = {  # The file that tells each layout, and the source that reads it.
+    "list_attr_celeba.txt": "celeba",
+    "list_attr_celeba.csv": "celeba_kaggle",
+    "CelebAMask-HQ-attribute-anno.txt": "celebamask_hq",
+}
+
+
+def spell_twice(name: str) -> re.Pattern[str]:
+    """Returns the pattern of an official name, also as browsers write it at a second download."""
+    path = PurePosixPath(name)
+    return re.compile(rf"{re.escape(path.stem)}( ?\([0-9]+\))?{re.escape(path.suffix)}", re.I)
+
+
+def find_home(files: Files, name: str) -> str:
+    """Returns the folder, "" for the top, whose files the official file `name` belongs to.
+
+    DataError if it lies in several. Where it is nowhere, that is the top folder.
+    """
+    top = find_top_folder(files)
+    known = [join_names(top, folder) for folder in ("", *SUB_FOLDERS)]
+    if find_file(files, name, known):
+        return top
+    pattern = spell_twice(name)
+    homes = set()
+    for path in map(PurePosixPath, files.list(deep=True)):
+        if pattern.fullmatch(path.name):
+            home = path.parent.parent if path.parent.name in SUB_FOLDERS else path.parent
+            homes.add("" if str(home) == "." else str(home))
+    if len(homes) > 1:
+        there = sorted(home or "its top" for home in homes)
+        raise DataError(
+            f"{files.path}: {name} lies in {first_few(there)}. Name one: "
+            f"--config.data.path={files.path / max(homes)}."
+        )
+    return homes.pop() if homes else top
+
+
+def find_official(files: Files, name: str, folders: Sequence[str]) -> str | None:
+    """Returns an official file in one of the folders, or the only one that was downloaded twice.
+
+    DataError if several were and none has the official name.
+    """
+    if path := find_file(files, name, folders):
+        return path
+    pattern = spell_twice(name)
+    found = [
+        join_names(folder, entry)
+        for folder in dict.fromkeys(folders)
+        for entry in list_entries(files, folder)
+        if pattern.fullmatch(entry)
+    ]
+    if len(found) > 1:
+        raise DataError(
+            f"{files.path}: {first_few(sorted(found))} lie there, and no {name}. Remove all but "
+            "the right one, or give it that name."
+        )
+    return found[0] if found else None
+
+
+def search_pictures(files: Files, home: str, pattern: re.Pattern[str]) -> dict[str, dict[str, Stamp]]:
+    """Returns the stamps of the pictures whose names match, by each folder below `home`."""
+    found: dict[str, dict[str, Stamp]] = {}
+    for name, stamp in files.list(home, deep=True).items():
+        folder, _, base = name.rpartition("/")
+        if pattern.fullmatch(base):
+            found.setdefault(join_names(home, folder), {})[base] = stamp
+    return found
+
+
+def find_celeba(path: Path) -> str | None:
+    """Returns the source that reads the official files at a path, or None if there are none.
+
+    DataError if they lie beside the path instead, which holds CelebA's pictures alone.
+    """
+    files = open_files(path)
+    names = [PurePosixPath(name).name for name in files.list(deep=True)]
+    for label_file, source in LABELS.items():
+        if any(map(spell_twice(label_file).fullmatch, names)):
+            return source
+    beside = list_entries(Folder(path.absolute().parent), "")
+    for label_file in LABELS:
+        there = [name for name in beside if spell_twice(label_file).fullmatch(name)]
+        if there and any(map(PICTURES.fullmatch, names)):
+            raise DataError(
+                f"config.data.path={path} holds CelebA's pictures, and its {there[0]} lies beside: "
+                f"give the folder of both, --config.data.path={path.absolute().parent}. "
+                "--config.data.labels=none takes the pictures alone, without labels."
+            )
+    return None
