@@ -244,6 +244,4 @@ def choose_attributes(store: Store, attributes: str | None) -> Store:
     columns = [store.attribute_names.index(name) for name in names]
     rows = np.ascontiguousarray(store.attributes[:, columns])
     groups = choose_groups(store.groups, names)
-    return dataclasses.replace(
-        store, attribute_names=tuple(names), attributes=rows, groups=groups
-    )
+    return dataclasses.replace(store, attribute_names=tuple(names), attributes=rows, groups=groups)

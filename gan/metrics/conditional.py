@@ -169,9 +169,9 @@ def compare_swaps(
     """Compares the logits of faces [n a] with those of their variants [a n a].
 
     The faces were requested by `attributes` [n a]. Variant i has the same latents and the same
-    request, with attribute i flipped, and with it those that `exclude` it. Leave out attributes
-    that do not vary in training, because no generator can follow them. Raises ValueError for different shapes, attributes other than 0 and
-    1, NaN or infinity.
+    request, with attribute i flipped, and another of those that `exclude` it. Leave out attributes
+    that do not vary in training, because no generator can follow them. Raises ValueError for
+    different shapes, attributes other than 0 and 1, NaN or infinity.
     """
     check_features(1, before=before)
     _check_attributes("attributes", attributes, before.shape)

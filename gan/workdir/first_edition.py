@@ -26,9 +26,9 @@ def upgrade_config(values: dict[str, Any]) -> dict[str, Any]:
     those that lie there, which is "auto" now.
     """
     values = copy.deepcopy(values)
-    if isinstance(values, dict) and isinstance(data := values.get("data"), dict):
-        if "labels" in data and data["labels"] is None:
-            data["labels"] = "auto"
+    data = values.get("data") if isinstance(values, dict) else None
+    if isinstance(data, dict) and data.get("labels", "") is None:
+        data["labels"] = "auto"
     if "ema_decay" not in values:
         return values
     decay, network = values.pop("ema_decay"), values.get("network", {})

@@ -28,13 +28,16 @@ from gan.data.files import (
     require_file,
 )
 from gan.data.readers.celeba_files import (
-    PICTURE_NAME,
     LabelReaders,
-    find_pictures,
     make_celeba_source,
 )
 from gan.data.readers.celeba_labels import LabelTable, check_attribute_names, read_text_numbers
-from gan.data.readers.celeba_places import find_home, find_official
+from gan.data.readers.celeba_places import (
+    PICTURE_NAME,
+    find_home,
+    find_official,
+    find_pictures,
+)
 from gan.data.readers.csv_labels import read_column_names, read_csv
 from gan.data.source import SPLITS, Source
 from gan.errors import DataError, first_few

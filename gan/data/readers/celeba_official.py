@@ -6,8 +6,9 @@
     img_align_celeba.zip       or the unpacked folder img_align_celeba/
 
 These lie in a folder, or all in one zip; side by side, or in the folders Anno, Eval and Img of the
-authors' drive; or in a folder within the one that is given. The authors offer them on their page "Large-scale CelebFaces Attributes (CelebA)
-Dataset". Any subset of the pictures, and any size of the same frame, can be read.
+authors' drive; or so in a folder within the one that is given. The authors offer them on their page
+"Large-scale CelebFaces Attributes (CelebA) Dataset". Any subset of the pictures, and any size of
+the same frame, can be read.
 
 The source has CelebA's 40 attributes in its order (or one's own, if none has a name of CelebA's),
 JPEG files of one frame, and identities if there is a file of them.
@@ -25,9 +26,7 @@ from gan.data.files import (
     require_file,
 )
 from gan.data.readers.celeba_files import (
-    PICTURE_NAME,
     LabelReaders,
-    find_pictures,
     has_layout,
     make_celeba_source,
 )
@@ -36,7 +35,13 @@ from gan.data.readers.celeba_labels import (
     read_text_attributes,
     read_text_numbers,
 )
-from gan.data.readers.celeba_places import SUB_FOLDERS, find_home, find_official
+from gan.data.readers.celeba_places import (
+    PICTURE_NAME,
+    SUB_FOLDERS,
+    find_home,
+    find_official,
+    find_pictures,
+)
 from gan.data.source import SPLITS, Source
 
 PICTURE_FOLDER = "img_align_celeba"

@@ -1,4 +1,6 @@
-"""Finds CelebA's official files wherever they lie in a folder or zip.
+"""Finds CelebA's official files wherever they lie in a folder or zip: labels and pictures.
+
+    img_align_celeba.zip       or the unpacked folder img_align_celeba/, anywhere in a folder or zip
 
 Known places come first; else the whole listing is searched, so that a folder around the data set, a
 file that was downloaded twice, and pictures in a folder of another name are found too.
@@ -7,11 +9,14 @@ file that was downloaded twice, and pictures in a folder of another name are fou
 import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from gan.data.files import (
     Files,
     Folder,
     Stamp,
+    Zip,
+    explain_missing,
     find_file,
     find_top_folder,
     join_names,
@@ -21,12 +26,41 @@ from gan.data.files import (
 from gan.errors import DataError, first_few
 
 SUB_FOLDERS = ("Anno", "Eval", "Img")  # Of the authors' drive.
+PICTURE_NAME = re.compile(r"[0-9]{6}\.jpg")
 PICTURES = re.compile(r"[0-9]{6}\.(jpg|png)")
 LABELS = {  # The file that tells each layout, and the source that reads it.
     "list_attr_celeba.txt": "celeba",
     "list_attr_celeba.csv": "celeba_kaggle",
     "CelebAMask-HQ-attribute-anno.txt": "celebamask_hq",
 }
+
+
+class Pictures(NamedTuple):
+    """The pictures of a data set: files in one folder."""
+
+    files: Files
+    folder: str  # Name of the folder within `files`.
+    stamps: dict[str, Stamp]  # The stamp of each picture, by the name that labels give it.
+    is_png: bool = False  # Whether 000001.jpg of the labels is the file 000001.png.
+
+    @property
+    def format(self) -> str:
+        """Pillow's name of the files' format."""
+        return "PNG" if self.is_png else "JPEG"
+
+    def path(self, name: str) -> str:
+        """Returns the name of a picture within `files`."""
+        return join_names(self.folder, name.replace(".jpg", ".png") if self.is_png else name)
+
+    def where(self, name: str) -> str:
+        """Returns where a picture lies, for messages."""
+        return self.files.where(self.path(name))
+
+    def place(self) -> str:
+        """Returns where all pictures lie, for messages."""
+        return str(
+            self.files.path / self.folder if isinstance(self.files, Folder) else self.files.path
+        )
 
 
 def spell_twice(name: str) -> re.Pattern[str]:
@@ -81,7 +115,70 @@ def find_official(files: Files, name: str, folders: Sequence[str]) -> str | None
     return found[0] if found else None
 
 
-def search_pictures(files: Files, home: str, pattern: re.Pattern[str]) -> dict[str, dict[str, Stamp]]:
+def find_pictures(
+    files: Files, prefixes: Sequence[str], pattern: re.Pattern[str] = PICTURE_NAME
+) -> Pictures:
+    """Finds the pictures in the zip `PREFIX.zip` or, failing any, in the folder `PREFIX`.
+
+    Zips come first, since their checksums tell damage. Failing both, the only folder that holds
+    official pictures serves, and PNG files of official names do. DataError if there is none whose
+    name matches `pattern`.
+    """
+    empty = []
+    if isinstance(files, Folder):
+        for prefix in filter(files.has, (f"{prefix}.zip" for prefix in prefixes)):
+            archive = Zip(files.path / prefix)
+            base = Path(prefix).stem
+            for folder in (base, "", f"{base}/{base}"):
+                if stamps := list_pictures(archive, folder, pattern):
+                    return Pictures(archive, folder, stamps)
+            empty.append((archive.path, list(archive.list(deep=True))))
+    for prefix in filter(files.has, prefixes):
+        if stamps := list_pictures(files, prefix, pattern):
+            return Pictures(files, prefix, stamps)
+        empty.append((files.where(prefix), list(files.list(prefix))))
+    for path, there in empty:
+        raise DataError(
+            f"{path}: no picture in it is named as in the official set; there lie "
+            f"{first_few(there)}. Put the pictures there under their official names."
+        )
+    for prefix in prefixes:
+        if files.has(f"{prefix}.zip"):
+            raise DataError(
+                f"{files.where(prefix)}.zip: a zip within a zip is not read. Unpack the outer one, "
+                "and give its folder as config.data.path."
+            )
+    home = prefixes[0].rpartition("/")[0]
+    for is_png, names in (
+        (False, pattern),
+        (True, re.compile(pattern.pattern.replace("jpg", "png"))),
+    ):
+        found = search_pictures(files, home, names)
+        if len(found) > 1:
+            raise DataError(
+                f"{files.where(home)}: official pictures lie in {first_few(sorted(found))}. Name "
+                f"the folder to use {prefixes[0]}, or remove the others."
+            )
+        for folder, stamps in found.items():
+            renamed = {name.replace(".png", ".jpg"): stamp for name, stamp in stamps.items()}
+            return Pictures(files, folder, renamed, is_png)
+    base = prefixes[0].rpartition("/")[2]
+    raise explain_missing(
+        files,
+        f"{base}.zip",
+        [prefix.rpartition("/")[0] for prefix in prefixes],
+        f" or the unpacked folder {base}",
+    )
+
+
+def list_pictures(files: Files, folder: str, pattern: re.Pattern[str]) -> dict[str, Stamp]:
+    """Lists the files in the folder whose names match `pattern`, with their stamps."""
+    return {name: stamp for name, stamp in files.list(folder).items() if pattern.fullmatch(name)}
+
+
+def search_pictures(
+    files: Files, home: str, pattern: re.Pattern[str]
+) -> dict[str, dict[str, Stamp]]:
     """Returns the stamps of the pictures whose names match, by each folder below `home`."""
     found: dict[str, dict[str, Stamp]] = {}
     for name, stamp in files.list(home, deep=True).items():

@@ -27,9 +27,7 @@ from gan.data.files import (
     require_file,
 )
 from gan.data.readers.celeba_files import (
-    PICTURE_NAME,
     LabelReaders,
-    find_pictures,
     has_layout,
     make_celeba_source,
 )
@@ -39,8 +37,13 @@ from gan.data.readers.celeba_labels import (
     read_text_attributes,
     read_text_numbers,
 )
-from gan.data.readers.celeba_places import find_home, find_official
 from gan.data.readers.celeba_official import IDENTITY_FILE, PARTITION_FILE
+from gan.data.readers.celeba_places import (
+    PICTURE_NAME,
+    find_home,
+    find_official,
+    find_pictures,
+)
 from gan.data.source import SPLITS, Source
 from gan.errors import DataError
 

@@ -1,4 +1,4 @@
-"""What lies in a folder of one's own pictures, and what its labels say: the types of this reader."""
+"""The types of this reader: what lies in a folder of one's own pictures, and what labels say."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath

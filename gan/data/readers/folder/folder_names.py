@@ -1,6 +1,6 @@
 """What the names of folders tell: splits, at any depth and in any spelling, and classes.
 
-    train/cat/1.png    seg_train/cat/1.png    cat/Training/1.png    the class cat, for training
+train/cat/1.png    seg_train/cat/1.png    cat/Training/1.png    the class cat, for training
 """
 
 import collections
@@ -44,10 +44,7 @@ def parse_split(name: str) -> str | None:
     """Returns the split that a folder or file is named for, or None: "Training" is "train"."""
     words = [word.lower() for word in WORD.findall(name)]
     found = {
-        split
-        for word in words
-        for split, pattern in SPLIT_WORDS.items()
-        if pattern.fullmatch(word)
+        split for word in words for split, pattern in SPLIT_WORDS.items() if pattern.fullmatch(word)
     }
     others = [
         word
@@ -76,12 +73,15 @@ def parse_folders(found: FolderContents, strict: bool = True) -> ParsedFolders:
     ]
     below = [folders[len(found.common) :] for folders in below]
     splits, levels, depth = None, [], 0
-    while all(len(folders) > depth for folders in below):
+    deepest = min(map(len, below), default=0)
+    while depth < deepest:
         here = {folders[depth]: parse_split(folders[depth]) for folders in below}
         if all(here.values()):
             now = [here[folders[depth]] for folders in below]
             if splits is not None and splits != now:
-                i = next(i for i, pair in enumerate(zip(splits, now, strict=True)) if pair[0] != pair[1])
+                i = next(
+                    i for i, pair in enumerate(zip(splits, now, strict=True)) if pair[0] != pair[1]
+                )
                 raise DataError(
                     f"{found.files.where([*found.stamps][i])} lies in a folder of {splits[i]} and "
                     f"in one of {now[i]}. Rename one of them."
@@ -133,7 +133,9 @@ def check_classes(found: FolderContents, parsed: ParsedFolders) -> None:
             "labels: --config.data.labels=FILE. --config.data.labels=none goes on without labels."
         )
     if parsed.splits and "train" in parsed.splits and names:
-        learnt = {kind for kind, split in zip(classes, parsed.splits, strict=True) if split == "train"}
+        learnt = {
+            kind for kind, split in zip(classes, parsed.splits, strict=True) if split == "train"
+        }
         for name, kind in zip(found.stamps, classes, strict=True):
             if kind not in learnt:
                 raise DataError(

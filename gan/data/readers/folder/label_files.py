@@ -59,9 +59,9 @@ def find_label_files(config: Data, found: FolderContents) -> list[LabelFile]:
     if len(files) < 2 or is_one_name(there):
         return files
     splits = [parse_split(PurePosixPath(name).stem) or find_split_word(name) for name in there]
-    if len({file.folder for file in files}) == 1 and None not in splits:
-        if len(set(splits)) == len(splits) and len({drop_words(name) for name in there}) == 1:
-            return [file._replace(split=x) for file, x in zip(files, splits, strict=True)]
+    of_splits = None not in splits and len(set(splits)) == len(splits)
+    if of_splits and len({drop_words(name) for name in there}) == 1:
+        return [file._replace(split=x) for file, x in zip(files, splits, strict=True)]
     kind = "CSV files" if all(name.lower().endswith(".csv") for name in there) else "label files"
     raise ConfigError(
         f"config.data.labels is not given, and {found.files.path} holds {len(there)} {kind}: "
@@ -148,10 +148,16 @@ def read_dataset_json(file: LabelFile) -> CsvTable:
 
     Without labels (null), the table has no columns. DataError for anything else.
     """
-    document = parse_json(file.files.read(file.name, MAX_TEXT).decode("utf-8", "replace"), file.where)
+    document = parse_json(
+        file.files.read(file.name, MAX_TEXT).decode("utf-8", "replace"), file.where
+    )
     labels = document.get("labels") if isinstance(document, dict) else None
     labels = list(labels.items()) if isinstance(labels, dict) else labels
-    if not isinstance(document, dict) or "labels" not in document or not isinstance(labels or [], list):
+    if (
+        not isinstance(document, dict)
+        or "labels" not in document
+        or not isinstance(labels or [], list)
+    ):
         raise DataError(
             f'{file.where} should hold {{"labels": [["00000/img00000000.png", 3], ...]}}, as '
             "StyleGAN's dataset_tool.py writes it. --config.data.labels=none goes on without."

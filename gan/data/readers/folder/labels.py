@@ -99,7 +99,9 @@ def find_in_files(
     whole = join_tables([(table, order) for _, table, order in tables])
     split, person = find_special(whole)
     names = [name for name in whole.columns if name not in (split, person)]
-    encoded = encode_columns(whole, names, config.attributes, (CLASS,) * (files[0].kind == STYLEGAN))
+    encoded = encode_columns(
+        whole, names, config.attributes, (CLASS,) * (files[0].kind == STYLEGAN)
+    )
     told = [file.split for file, _, order in tables for _ in order]
     splits, by = choose_splits(found, parsed, whole, split, told)
     how = f"{len(encoded.names)} attributes from {whole.where}; "
