@@ -72,6 +72,7 @@ def test_find_source__official_files_are_read_wherever_they_lie(make_celeba, tmp
     elif way == "flat":
         for file in [*images.iterdir()]:
             file.rename(root / file.name)
+        images.rmdir()
     elif way == "twice":
         (root / "list_attr_celeba.txt").rename(root / "list_attr_celeba (1).txt")
     else:
