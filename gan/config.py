@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from gan.errors import ConfigError, nearest
 
+LABELS = ("auto", "folders", "none")  # What `data.labels` may be, besides a file.
 Value = int | float | str | bool | None
 WORDS = ("greater than ", "at least ", "less than ", "at most ")
 SIGNS = (">", ">=", "<", "<=")

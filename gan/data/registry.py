@@ -3,7 +3,7 @@
 import importlib
 import logging
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath
 from types import ModuleType
 
@@ -11,6 +11,7 @@ from gan.config import Data, check_settings
 from gan.data.files import open_files
 from gan.data.readers.celeba_places import find_celeba
 from gan.data.readers.folder import is_picture
+from gan.data.readers.parquet_files import SHARD
 from gan.data.readers.tfds_sets import list_datasets
 from gan.data.source import Source
 from gan.errors import ConfigError, DataError, first_few, nearest
@@ -75,7 +76,7 @@ def choose_source(config: Data) -> str:
             return better
         if load_reader(name).recognise(path):
             return name
-    if config.source == "celeba" and path.exists() and (better := find_celeba(path)):
+    if config.source == "celeba" and path.exists() and (better := find_better(path, "auto")):
         return better
     if config.source == "auto":
         raise DataError(explain_unknown(path, known))
@@ -90,13 +91,16 @@ def find_better(path: Path, labels: str) -> str | None:
     """
     if labels != "auto" or not path.exists():
         return None
-    explain_cache(path)
-    return find_celeba(path)
+    names = list(open_files(path).list(deep=True))
+    explain_cache(path, names)
+    return find_celeba(path, names)
 
 
-def explain_cache(path: Path) -> None:
-    """Raises DataError for folders of Hugging Face's and Kaggle's programs, with what to do."""
-    names = [] if not path.is_dir() else list(open_files(path).list(deep=True))
+def explain_cache(path: Path, names: Sequence[str]) -> None:
+    """Raises DataError for folders of Hugging Face's and Kaggle's programs, with what to do.
+
+    `names` are those of all files there.
+    """
     folders = {str(PurePosixPath(name).parent) for name in names}
     versions = sorted(
         {match[0] for folder in folders if (match := VERSION_FOLDER.match(f"{folder}/"))}
@@ -106,12 +110,16 @@ def explain_cache(path: Path) -> None:
             f"config.data.path={path} holds several copies of data: {first_few(versions)}. Name "
             f"the one to read: --config.data.path={path / versions[-1].rstrip('/')}."
         )
-    parquet = sorted({name.rpartition("/")[0] for name in names if name.endswith(".parquet")})
-    if parquet and not any(map(is_picture, names)):
-        raise DataError(
-            f"config.data.path={path} holds parquet files in {first_few(parquet)}: name that "
-            f"folder, --config.data.path={path / parquet[0]}."
+    if any(map(is_picture, names)):
+        return
+    if parquet := sorted(name for name in names if name.endswith(".parquet")):
+        shards = [name for name in parquet if SHARD.fullmatch(PurePosixPath(name).name)]
+        remedy = (
+            f"name their folder, --config.data.path={path / PurePosixPath(shards[0]).parent}."
+            if shards
+            else "name them as Hugging Face does, train-00000-of-00001.parquet or train.parquet."
         )
+        raise DataError(f"config.data.path={path} holds {first_few(parquet)}: {remedy}")
     if arrow := [name for name in names if name.endswith(".arrow")]:
         raise DataError(
             f"config.data.path={path} holds Arrow files, as Hugging Face's save_to_disk and its "

@@ -102,7 +102,8 @@ def test_find_source__labels_that_lie_beside_the_path_are_pointed_at(make_celeba
     ("files", "message"),
     [
         (["state.json", "data-00000-of-00001.arrow"], r"save_to_disk.*to_parquet"),
-        (["hub/a/b/data/train-0.parquet"], r"parquet files in hub/a/b/data: .*path=.*/b/data\."),
+        (["hub/a/data/train-00000-of-00001.parquet"], r"name their folder, .*path=.*/a/data\."),
+        (["a/faces.parquet"], r"holds a/faces\.parquet: name them .*train\.parquet"),
         (["versions/1/a.png", "versions/2/a.png"], r"several copies.*path=.*/versions/2\."),
     ],
 )

@@ -21,7 +21,6 @@ from gan.data.files import (
     find_top_folder,
     join_names,
     list_entries,
-    open_files,
 )
 from gan.errors import DataError, first_few
 
@@ -188,13 +187,13 @@ def search_pictures(
     return found
 
 
-def find_celeba(path: Path) -> str | None:
+def find_celeba(path: Path, names: Sequence[str]) -> str | None:
     """Returns the source that reads the official files at a path, or None if there are none.
 
-    DataError if they lie beside the path instead, which holds CelebA's pictures alone.
+    `names` are those of all files there. DataError if the official files lie beside the path
+    instead, which holds CelebA's pictures alone.
     """
-    files = open_files(path)
-    names = [PurePosixPath(name).name for name in files.list(deep=True)]
+    names = [PurePosixPath(name).name for name in names]
     for label_file, source in LABELS.items():
         if any(map(spell_twice(label_file).fullmatch, names)):
             return source

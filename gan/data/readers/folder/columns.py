@@ -53,24 +53,22 @@ def encode_columns(
     names, parts, groups, aside, settled, numbers = [], [], [], [], [], []
     for column in columns:
         wanted = any(f"{name}=".startswith(f"{tidy_name(column)}=") for name in asked)
+        if column not in classes and is_binary(table.columns[column]):
+            names.append(column)
+            parts.append(table.binary(column)[:, None])
+            continue
         values = [value.strip() for value in table.columns[column]]
         lack = find_lack(table, column, values)
-        if not is_binary(values) and lack and column not in classes:
+        if lack and column not in classes:
             if asked and not wanted:
                 aside.append(column)
                 continue
             if not lack.may_be_classes or (not wanted and not lack.is_doubtful):
                 raise explain_lack(table, column, lack, columns)
             (settled if wanted else numbers).append(column)
-        if is_binary(values):
-            names.append(column)
-            parts.append(table.binary(column)[:, None])
-            continue
         known = sort_values(set(values))
-        codes = np.array(known).searchsorted(values) if known == sorted(known) else None
-        if codes is None:
-            place = {value: code for code, value in enumerate(known)}
-            codes = [place[value] for value in values]
+        place = {value: code for code, value in enumerate(known)}
+        codes = [place[value] for value in values]
         group = tuple(f"{column}={value}" for value in known)
         names += group
         groups += [group] * (len(group) > 1)
@@ -91,7 +89,7 @@ def encode_columns(
 
 def is_binary(values: Collection[str]) -> bool:
     """Tells whether all values are words for 0 and 1, if perhaps of several pairs."""
-    return {value.lower() for value in {*values}} <= VALUES
+    return {value.strip().lower() for value in {*values}} <= VALUES
 
 
 class Lack(NamedTuple):

@@ -14,15 +14,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from gan.config import Data
+from gan.config import LABELS, Data
 from gan.data.files import MAX_TEXT, Folder, read_lines
 from gan.data.readers.csv_labels import CsvTable, read_csv
 from gan.data.readers.folder.contents import FolderContents, LabelFile
 from gan.data.readers.folder.folder_names import get_folders, parse_split
 from gan.errors import ConfigError, DataError, first_few, nearest
 
-TABLES = (".csv", ".tsv", ".jsonl")
-STYLEGAN = "dataset.json"
+TABLES = (".csv", ".tsv")
+STYLEGAN, METADATA = "dataset.json", "metadata.jsonl"
 NOT_READ = ("metadata.parquet",)  # Files of labels by their name that nothing here reads.
 OFFICIAL = re.compile(  # Files of labels of CelebA and CelebAMask-HQ, also downloaded twice.
     r"(list_attr_celeba|celebamask-hq-attribute-anno)\W*\d*\W*\.(txt|csv)", re.IGNORECASE
@@ -72,7 +72,7 @@ def find_label_files(config: Data, found: FolderContents) -> list[LabelFile]:
 def is_label_file(name: str) -> bool:
     """Tells by its name whether a file holds labels."""
     base = PurePosixPath(name).name.lower()
-    return base == STYLEGAN or (base.endswith(TABLES) and not OFFICIAL.fullmatch(base))
+    return base in (STYLEGAN, METADATA) or (base.endswith(TABLES) and not OFFICIAL.fullmatch(base))
 
 
 def is_one_name(names: Sequence[str]) -> bool:
@@ -105,7 +105,7 @@ def find_named_file(labels: str, found: FolderContents) -> LabelFile:
         return LabelFile(Folder(path.parent), path.name, "" if folder == "." else folder)
     if labels in found.others:
         return LabelFile(found.files, labels, "/".join(get_folders(labels)))
-    known = [*found.others, "auto", "folders", "none"]
+    known = [*found.others, *LABELS]
     raise ConfigError(
         f"config.data.labels={labels!r} is no file, nor one within {found.files.path}."
         f"{nearest(labels, known)}"

@@ -129,7 +129,7 @@ def make_key(
     is_old = len(files) == 1 and files[0].kind == "CSV" and not encoded.groups
     if is_old and not encoded.aside and (not by or split):
         return ""
-    return json.dumps([sorted(file.where for file in files), encoded.names, by, table.unit])
+    return json.dumps([sorted(file.name for file in files), encoded.names, by, table.unit])
 
 
 def choose_pictures(
