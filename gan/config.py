@@ -95,8 +95,7 @@ class Data:
     name: str | None = setting(None, 'which data set, where source "tfds" finds several')
     labels: str = setting(
         "auto",
-        'labels of source "folder": a file; "auto": files of labels that lie there, or sub-folders '
-        'as classes; "folders": sub-folders alone; "none": go on without',
+        'file of labels of source "folder"; "auto": those there, or sub-folders; "folders"; "none"',
         may_change=True,
     )
     attributes: str | None = setting(None, "names to learn, with commas between them; none: all")
