@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from gan.config import (
+    LABELS,
     Config,
     Setting,
     Value,
@@ -335,7 +336,8 @@ def make_paths_absolute(config: Config) -> None:
     for name in ("path", "local_dir"):
         if text := getattr(data, name):
             setattr(data, name, str(storage.parse_disk_path(text, f"--config.data.{name}")))
-    if data.labels and Path(data.labels).expanduser().exists():  # Or it lies in the data.
+    # Other files of labels lie in the data.
+    if data.labels not in LABELS and Path(data.labels).expanduser().is_file():
         data.labels = str(Path(data.labels).expanduser().absolute())
 
 

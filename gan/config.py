@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from gan.errors import ConfigError, nearest
 
+LABELS = ("auto", "folders", "none")  # What `data.labels` may be, besides a file.
 Value = int | float | str | bool | None
 WORDS = ("greater than ", "at least ", "less than ", "at most ")
 SIGNS = (">", ">=", "<", "<=")
@@ -92,14 +93,20 @@ class Data:
         None, "folder or zip of the data set; none for those that are drawn", may_change=True
     )
     name: str | None = setting(None, 'which data set, where source "tfds" finds several')
-    labels: str | None = setting(
-        None,
-        'CSV file of source "folder"; none: the one in the folder, or its sub-folders',
+    labels: str = setting(
+        "auto",
+        'file of labels of source "folder"; "auto": those there, or sub-folders; "folders"; "none"',
         may_change=True,
     )
     attributes: str | None = setting(None, "names to learn, with commas between them; none: all")
     on_bad: str = setting(
         "error", "bad pictures: stop, or skip, count and list them", choices=("error", "skip")
+    )
+    on_doubt: str = setting(
+        "ask",
+        "layouts that may be meant in another way: ask in a terminal and stop elsewhere, or go on",
+        choices=("ask", "go"),
+        may_change=True,
     )
     cache_dir: str = setting(
         "~/.cache/gan/data", "folder of prepared data sets, shared by all runs", may_change=True

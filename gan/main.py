@@ -89,10 +89,13 @@ def prepare(options: SimpleNamespace, config: Config, _: storage.Path | None) ->
 def export(options: SimpleNamespace, config: Config, _: storage.Path | None) -> None:
     """Writes a data set in the format of TensorFlow Datasets."""
     from gan.data.export_tfds import export_tfds
+    from gan.data.prepare import settle_doubts
     from gan.data.registry import find_source
 
     out = storage.parse_disk_path(options.out, "--out")
-    export_tfds(find_source(config.data), out, options.file_format, config.data.on_bad)
+    source = find_source(config.data)
+    settle_doubts(source, config.data)
+    export_tfds(source, out, options.file_format, config.data.on_bad)
 
 
 def sample(options: SimpleNamespace, config: Config, folder: storage.Path) -> None:

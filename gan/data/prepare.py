@@ -3,7 +3,8 @@
 import dataclasses
 import logging
 import os
-from collections.abc import Collection, Iterable, Mapping
+import sys
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from gan.config import Data
 from gan.data import copies, summary
+from gan.data.attributes import Groups, choose_groups, split_names, tidy_name
 from gan.data.build_store import build_store, find_bits
 from gan.data.decode import JPEG_VERSION, OLDER, SQUARE, SQUASH, VERSION
 from gan.data.registry import find_source
@@ -52,6 +54,8 @@ def prepare_source(
     storage.check_reachable(home, "config.data.cache_dir")
     sheet = home / "prepared.png"
     new = not (sheet.exists() and all(copies.is_whole_store(home / name) for name in source.splits))
+    if new:
+        settle_doubts(source, config)
     if not copied:
         if new:
             prepare_splits(source, home, made, config.on_bad)
@@ -64,7 +68,7 @@ def prepare_source(
                     prepare_splits(source, home, made, config.on_bad)
         for name in source.splits:
             copies.download_store(home / name, where / name)
-    stores = open_stores(where, source.splits, config, verify, made)
+    stores = open_stores(where, source.splits, config, verify, made, source.groups)
     if new or tell:
         every = {name: open_store(where / name) for name in source.splits}  # With all attributes.
         log.info("%s", summary.shares_table(every))
@@ -85,14 +89,16 @@ def open_stores(
     config: Data,
     verify: Collection[str],
     made: Mapping[str, Any] | None = None,
+    groups: Groups = (),
 ) -> dict[str, Store]:
     """Opens the stores in a folder on this host, by split, with the configured attributes.
 
-    Raises DataError unless they are what `made` describes.
+    The source's `groups` are those of stores that older editions wrote, without any. Raises
+    DataError unless they are what `made` describes.
     """
     stores = {}
     for name in splits:
-        store = open_store(where / name, name in verify)
+        store = adopt_groups(open_store(where / name, name in verify), groups)
         check_store(store, {**(made or {}), "split": name}, config.on_bad)
         stores[name] = choose_attributes(store, config.attributes)
     return stores
@@ -126,6 +132,35 @@ def find_known_stores(config: Data, known: str) -> Path:
     )
 
 
+def settle_doubts(
+    source: Source,
+    config: Data,
+    ask: Callable[[str], str] = input,
+    in_terminal: bool | None = None,
+) -> None:
+    """Makes sure that what the source guesses about its layout is meant.
+
+    In a terminal the user confirms it, once: what is prepared is not asked for again. Elsewhere, or
+    without a yes, raises ConfigError with the settings that settle it. With
+    `config.on_doubt="go"` it is a warning.
+    """
+    if in_terminal is None:
+        in_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    for guess, settings in source.doubts:
+        ways = "; ".join(f"{setting} ({meaning})" for setting, meaning in settings.items())
+        if config.on_doubt == "go":
+            log.warning("%s. Taken so, as config.data.on_doubt=go.", guess)
+            continue
+        if in_terminal:
+            log.warning("%s.", guess)
+            try:
+                if ask("Is that what you mean? [y/N] ").strip().lower() in ("y", "yes"):
+                    continue
+            except EOFError:
+                pass  # Nobody answers.
+        raise ConfigError(f"{guess}. Say what is meant: {ways}.")
+
+
 def prepared_training_set(config: Data) -> Store | None:
     """Opens the store of the training split; None if it is not in the cache, or that is a bucket.
 
@@ -135,7 +170,8 @@ def prepared_training_set(config: Data) -> Store | None:
     home = store_folder(config, choose_version(source, config, describe_pictures(source, config)))
     if storage.is_remote(home) or not (home / "train").exists():
         return None
-    return choose_attributes(open_store(home / "train"), config.attributes)
+    store = adopt_groups(open_store(home / "train"), source.groups)
+    return choose_attributes(store, config.attributes)
 
 
 def describe_pictures(source: Source, config: Data) -> dict[str, Any]:
@@ -147,6 +183,7 @@ def describe_pictures(source: Source, config: Data) -> dict[str, Any]:
         "crop": choose_crop(config, source),
         "resize": "none" if source.drawn else config.resize,
         "attribute_names": source.attribute_names,
+        "groups": source.groups,
         "image_size": config.image_size,
     }
 
@@ -266,21 +303,33 @@ def check_store(store: Store, made: Mapping[str, Any], on_bad: str) -> None:
         log.warning("%s: %s.", store.split, text)
 
 
+def adopt_groups(store: Store, groups: Groups) -> Store:
+    """Returns the store with its source's groups, which older editions did not write."""
+    return store if store.groups else dataclasses.replace(store, groups=groups)
+
+
 def choose_attributes(store: Store, attributes: str | None) -> Store:
     """Returns the store with only the attributes of a list "A,B", in its order; all by default.
 
-    Raises ConfigError for a name that is unknown or there twice.
+    The name of a column stands for all its values: "age" for "age=20-29" and so on. Raises
+    ConfigError for a name that is unknown or there twice.
     """
-    names = [name.strip() for name in (attributes or "").split(",") if name.strip()]
-    if not names:
+    known = {tidy_name(name): [name] for name in store.attribute_names}
+    for group in store.groups:
+        if (column := group[0].partition("=")[0]) and "=" in group[0]:
+            known.setdefault(tidy_name(column), list(group))
+    wishes = split_names(attributes or "", known, "config.data.attributes")
+    if not wishes:
         return store
+    names = [name for wish in wishes for name in known.get(wish, [wish])]
     for name in names:
         if name not in store.attribute_names or names.count(name) > 1:
             what = "is there twice" if names.count(name) > 1 else "is no attribute of this data set"
             raise ConfigError(
-                f"config.data.attributes: {name!r} {what}.{nearest(name, store.attribute_names)} "
+                f"config.data.attributes: {name!r} {what}.{nearest(name, known)} "
                 f"It has: {', '.join(store.attribute_names)}."
             )
     columns = [store.attribute_names.index(name) for name in names]
     rows = np.ascontiguousarray(store.attributes[:, columns])
-    return dataclasses.replace(store, attribute_names=tuple(names), attributes=rows)
+    groups = choose_groups(store.groups, names)
+    return dataclasses.replace(store, attribute_names=tuple(names), attributes=rows, groups=groups)

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int32, Int64, UInt8
@@ -16,6 +17,13 @@ from gan.errors import DataError, first_few
 SPLITS = ("train", "validation", "test")
 HELD_OUT = 0.1  # Share of validation and of test, where a data set has no splits of its own.
 Picture = bytes | np.ndarray  # An encoded file, or uint8 [h w c].
+
+
+class Doubt(NamedTuple):
+    """What a layout would become, if a guess about it is right."""
+
+    guess: str  # A sentence, with counts.
+    settings: Mapping[str, str]  # For each way to settle it: the setting, and what it says.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +58,9 @@ class Source:
     formats: tuple[str, ...] = ()  # Pillow's names of the files' formats; () without files.
     frame: tuple[int, int] | None = None  # (height, width) of aligned CelebA; else None.
     drawn: bool = False  # Drawn at any size: nothing is cropped or resized.
+    # Attributes that exclude each other, by name: the values of one column, or the classes.
+    groups: tuple[tuple[str, ...], ...] = ()
+    doubts: tuple[Doubt, ...] = ()  # What was guessed, for the user to confirm.
 
 
 def match_names(

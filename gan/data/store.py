@@ -53,6 +53,8 @@ class Meta:
     image_size: int  # Side of a picture, in pixels.
     num: int  # Number of pictures.
     skipped: int = 0  # Number of inputs that were left out.
+    # Attributes that exclude each other, by name: the values of one column, or the classes.
+    groups: tuple[tuple[str, ...], ...] = ()
     # For each change that decoding made, in words: the number of pictures it was made to.
     changes: dict[str, int] = dataclasses.field(default_factory=dict)
 
@@ -138,7 +140,9 @@ def _read_meta(path: Path) -> tuple[Meta, dict[str, Any]]:
         if document["format"] != FORMAT:
             raise ValueError(f"format {document['format']!r}, where {FORMAT} is read")
         meta = Meta(
-            **document["meta"] | {"attribute_names": (*document["meta"]["attribute_names"],)}
+            **document["meta"]
+            | {"attribute_names": (*document["meta"]["attribute_names"],)}
+            | {"groups": tuple(map(tuple, document["meta"].get("groups", ())))}
         )
         checksums = {file: document["sha256"][file] for file in ("meta", *FILES)}
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -227,7 +231,7 @@ def write_store(
             csv.writer(file).writerows([("name", "reason"), *report.skipped])
         document = {
             "format": FORMAT,
-            "meta": dataclasses.asdict(meta),
+            "meta": describe_meta(meta),
             "sha256": {"meta": meta_checksum(meta), "images.npy": checksums}
             | {name: file_checksum(aside / name) for name in FILES[1:]},
         }
@@ -370,9 +374,15 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
+def describe_meta(meta: Meta) -> dict[str, Any]:
+    """Returns a description for JSON; without groups it is as older editions wrote it."""
+    fields = dataclasses.asdict(meta)
+    return fields if meta.groups else {name: x for name, x in fields.items() if name != "groups"}
+
+
 def meta_checksum(meta: Meta) -> str:
     """SHA-256 of a description, as JSON."""
-    return hashlib.sha256(json.dumps(dataclasses.asdict(meta)).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(describe_meta(meta)).encode()).hexdigest()
 
 
 def file_checksum(path: Path) -> str:

@@ -45,7 +45,7 @@ def evaluate_pictures(
             f"--images={pictures}."
         )
     data = dataclasses.replace(config.data, source="folder", path=str(pictures))
-    given = load_pictures(dataclasses.replace(data, labels=None, attributes=None, on_bad="error"))
+    given = load_pictures(dataclasses.replace(data, labels="auto", attributes=None, on_bad="error"))
     if len(given.images) < MIN_PICTURES:
         raise ConfigError(
             f"--images={pictures}: {len(given.images)} pictures, and at least {MIN_PICTURES} are "

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import UInt8
 
+from gan.data.attributes import Groups
 from gan.data.faces import dataset
 from gan.evaluation.score_rows import Row
 from gan.evaluation.score_sets import (
@@ -50,6 +51,11 @@ class GeneratedPictures:
         """Columns of the attributes that a request can change."""
         return self._run.table.varying
 
+    @property
+    def groups(self) -> Groups:
+        """Attributes that exclude each other, by name."""
+        return self._run.table.groups
+
     def draw_sets(self) -> Sets:
         """Draws the pictures of each evaluation seed, with their requests if there are any."""
         num = self._reference.num
@@ -68,20 +74,23 @@ class GeneratedPictures:
     def swap_attributes(self) -> conditional.Swaps:
         """Changes each attribute that varies in the request alone, the latents kept.
 
-        The attributes of the result are those of `varying`.
+        Of attributes that exclude each other, another takes the place of the one that is turned
+        off. The attributes of the result are those of `varying`.
         """
         columns = self.varying
         num = min(len(self._requests), max(LEAST_SWAPS, SWAPS // len(columns)))
         some = self._requests[spread_rows(len(self._requests), num)]
         requests = np.tile(some, (1 + len(columns), 1, 1))
         for variant, column in zip(requests[1:], columns, strict=True):
-            variant[:, column] ^= 1
+            variant[:] = self._run.table.swap(variant, column)
         seeds = np.tile(np.arange(len(some)), len(requests))
         flat = requests.reshape(len(seeds), -1)
         parts = (slice(i, i + AT_A_TIME) for i in range(0, len(seeds), AT_A_TIME))
         logits = [self._classify(self._draw_for(flat[part], seeds[part])) for part in parts]
         before, *after = np.concatenate(logits)[:, columns].reshape(*requests.shape[:2], -1)
-        return conditional.compare_swaps(before, np.stack(after), some[:, columns])
+        names = [self._reference.names[i] for i in columns]
+        exclude = conditional.same_group(names, self.groups)
+        return conditional.compare_swaps(before, np.stack(after), some[:, columns], exclude)
 
     def score_as_rendered(self) -> dict[str, Measured]:
         """Scores how well faces keep to the law of rendered faces, which is known exactly."""
@@ -108,8 +117,9 @@ def score_checkpoint(
     """
     row, last = score_sets(reference, generated.draw_sets())
     shown = {"nearest.png": draw_nearest_pairs(reference, last)} if reference.classifier else {}
-    # A picture of exactly one class cannot have one class more or less.
-    if row["attributes"] and generated.varying and not reference.has_classes:
+    # A picture of exactly one class cannot have one class more or less: it changes to another.
+    swappable = generated.groups or not reference.has_classes
+    if row["attributes"] and generated.varying and swappable:
         shown["swap.npy"] = _add_swaps(row, reference, generated)
     every_attribute = reference.names == tuple(dataset.ATTRIBUTES)
     if row["attributes"] and reference.is_rendered and every_attribute:

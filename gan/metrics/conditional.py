@@ -132,7 +132,8 @@ class Swaps(NamedTuple):
 
     # Share of faces that show attribute i as requested, both before and after flipping it.
     success: Float64[np.ndarray, " a"]
-    # Share of faces in which the decision on attribute j changes when i is flipped, at [i, j].
+    # Share of faces in which the decision on attribute j changes when i is flipped, at [i, j]; NaN
+    # where i and j exclude each other, as the request then changes both.
     moved: Float64[np.ndarray, "a a"]
     # Mean change of the probability of attribute j when i is turned on, in [-1, 1], at [i, j].
     shift: Float64[np.ndarray, "a a"]
@@ -144,23 +145,33 @@ class Swaps(NamedTuple):
 
     @property
     def leakage(self) -> float:
-        """Mean of `moved` off its diagonal; NaN if there is only one attribute.
+        """Mean of `moved` off its diagonal; NaN if nothing is there.
 
         The best value is above 0: requesting black hair rightly takes blond hair away.
         """
-        off = ~np.eye(len(self.moved), dtype=bool)
+        off = ~np.eye(len(self.moved), dtype=bool) & np.isfinite(self.moved)
         return float(self.moved[off].mean()) if off.any() else float("nan")
 
 
+def same_group(names: Sequence[str], groups: Sequence[Collection[str]]) -> Bool[np.ndarray, "a a"]:
+    """Tells of each pair of attributes whether one of the groups holds both."""
+    member = np.array([[name in group for name in names] for group in groups], bool)
+    member = member.reshape(len(groups), len(names))
+    return (member[:, :, None] & member[:, None, :]).any(axis=0)
+
+
 def compare_swaps(
-    before: Logits, after: Float[np.ndarray, "_ _ _"], attributes: Attributes
+    before: Logits,
+    after: Float[np.ndarray, "_ _ _"],
+    attributes: Attributes,
+    exclude: Bool[np.ndarray, "a a"] | None = None,
 ) -> Swaps:
     """Compares the logits of faces [n a] with those of their variants [a n a].
 
     The faces were requested by `attributes` [n a]. Variant i has the same latents and the same
-    request, with attribute i flipped. Leave out attributes that do not vary in training, because no
-    generator can follow them. Raises ValueError for different shapes, attributes other than 0 and
-    1, NaN or infinity.
+    request, with attribute i flipped, and another of those that `exclude` it. Leave out attributes
+    that do not vary in training, because no generator can follow them. Raises ValueError for
+    different shapes, attributes other than 0 and 1, NaN or infinity.
     """
     check_features(1, before=before)
     _check_attributes("attributes", attributes, before.shape)
@@ -175,6 +186,8 @@ def compare_swaps(
         success[i] = ((decided[:, i] == requested) & (decision[:, i] != requested)).mean()
         towards = np.where(requested, -1.0, 1.0)  # The flip turned it off (-1) or on (1).
         shift[i] = towards @ (_sigmoid(variant) - probable) / n
+    if exclude is not None:
+        moved[exclude & ~np.eye(a, dtype=bool)] = np.nan
     return Swaps(success, moved, shift)
 
 

@@ -22,11 +22,15 @@ def upgrade_config(values: dict[str, Any]) -> dict[str, Any]:
     The moving average had a decay at each generator update. It becomes a half-life in images, to
     five digits: half_life = images * log(1/2) / log(decay), with the images of one update. A decay
     of 0 (no average) becomes a half-life of 0. The gradient penalty belonged to the loss
-    "wasserstein_gp"; with any other its weight was not used, so it becomes 0.
+    "wasserstein_gp"; with any other its weight was not used, so it becomes 0. Labels of null were
+    those that lie there, which is "auto" now.
     """
+    values = copy.deepcopy(values)
+    data = values.get("data") if isinstance(values, dict) else None
+    if isinstance(data, dict) and data.get("labels", "") is None:
+        data["labels"] = "auto"
     if "ema_decay" not in values:
         return values
-    values = copy.deepcopy(values)
     decay, network = values.pop("ema_decay"), values.get("network", {})
     images = values.get("d_steps", 1) * values.get("data", {}).get("batch_size", 128)
     half_life = images * math.log(0.5) / math.log(decay) if decay > 0 else 0.0

@@ -6,7 +6,7 @@ import functools
 import numpy as np
 import pytest
 
-from gan.data.attributes import AttributeTable
+from gan.data.attributes import AttributeTable, split_names
 from gan.errors import ConfigError, DataError
 
 NAMES = ("Male", "Smiling", "Bald", "Person", "Alien")
@@ -217,3 +217,124 @@ def test_same_data__knows_the_pictures_by_their_source_or_their_digest():
     assert not TABLE.same_data(change(fingerprint="other", pictures="other"))
     assert not TABLE.same_data(change(rows=1 - ROWS))
     assert not TABLE.same_data(change(names=NAMES[::-1]))
+
+
+AGES, SEXES = ("age=0-2", "age=20-29", "age=60-69"), ("sex=f", "sex=m")
+GROUPED = AttributeTable(
+    ("Hat", *AGES, *SEXES),
+    np.array(
+        [[0, 1, 0, 0, 1, 0]] * 3 + [[1, 0, 1, 0, 0, 1]] * 4 + [[0, 0, 0, 1, 0, 1]] * 2, np.uint8
+    ),
+    "0123abcd",
+    "4567cdef",
+    (AGES, SEXES),
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("age=20-29", {2: 1}),
+        ("age=20-29=1", {2: 1}),
+        (" age = 20-29 , sex=f", {2: 1, 4: 1}),
+        ("age=20-29=0", {2: 0}),
+        ("age=20-29=0,age=0-2=0", {2: 0, 1: 0}),
+        ("age=20-29,age=0-2=0,Hat=0", {2: 1, 1: 0, 0: 0}),
+    ],
+)
+def test_parse__names_the_value_of_a_column(text, values):
+    assert GROUPED.parse(text) == values
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("age=20-29,age=0-2", "age=20-29 exclude each other"),
+        ("age=60-68", r"age has no value '60-68'. Did you mean '60-69'. It has: 0-2, 20-29, 60-69"),
+        ("age=20-29=2", "age has no value '20-29=2'"),
+        ("sex=f=0,sex=m=0", "nothing is left of sex=f"),
+        ("Hat", "'Hat' must be Hat=1"),
+        ("Hat=m", "'Hat=m' must be Hat=1"),
+        ("size=L", "'size' is no attribute"),
+    ],
+)
+def test_parse__refuses_what_no_picture_of_a_group_can_be(text, complaint):
+    with pytest.raises(ConfigError, match=complaint):
+        GROUPED.parse(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "age=20-29",
+        "age=20-29,sex=f",
+        "age=20-29=0",
+        "sex=m,age=0-2=0,age=20-29=0",
+        "Hat=1,sex=f=0",
+    ],
+)
+def test_draw__a_request_has_exactly_one_of_each_group(text):
+    values = GROUPED.parse(text)
+    rows = GROUPED.draw(values, range(40))
+    for group in (AGES, SEXES):
+        columns = [GROUPED.names.index(name) for name in group]
+        np.testing.assert_array_equal(rows[:, columns].sum(axis=1), 1)
+    for column, value in values.items():
+        np.testing.assert_array_equal(rows[:, column], value)
+
+
+def test_swap__changes_one_value_of_a_column_to_another():
+    rows = GROUPED.draw({}, range(30))
+    for column in range(len(GROUPED.names)):
+        swapped = GROUPED.swap(rows, column)
+        np.testing.assert_array_equal(swapped[:, column], 1 - rows[:, column])
+        for group in (AGES, SEXES):
+            columns = [GROUPED.names.index(name) for name in group]
+            np.testing.assert_array_equal(swapped[:, columns].sum(axis=1), 1)
+            if column not in columns:
+                np.testing.assert_array_equal(swapped[:, columns], rows[:, columns])
+    assert len({tuple(row) for row in GROUPED.swap(rows[rows[:, 1] == 1], 1)[:, 1:4]}) == 2
+
+
+def test_swap__without_groups_only_flips():
+    swapped = TABLE.swap(ROWS, 1)
+    np.testing.assert_array_equal(swapped[:, 1], 1 - ROWS[:, 1])
+    np.testing.assert_array_equal(np.delete(swapped, 1, 1), np.delete(ROWS, 1, 1))
+
+
+def test_load__groups_come_back_and_older_tables_of_classes_have_theirs(tmp_path):
+    GROUPED.save(tmp_path / "a.npz")
+    assert AttributeTable.load(tmp_path / "a.npz").groups == GROUPED.groups
+    classes = AttributeTable(("cat", "dog"), np.eye(2, dtype=np.uint8), "f", "p")
+    classes.save(tmp_path / "b.npz")
+    with np.load(tmp_path / "b.npz") as file:
+        older = {name: file[name] for name in file if name != "groups"}
+    np.savez_compressed(tmp_path / "b.npz", **older)
+    assert AttributeTable.load(tmp_path / "b.npz").groups == (("cat", "dog"),)
+
+
+NAMED = AttributeTable(
+    ("Hat, red", "x=y", "a", "b", "a,b", "Zoe\u0308"), np.eye(6, dtype=np.uint8), "f", "p"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("Hat, red=1", {0: 1}),
+        ("Hat,red=0,x=y=1", {0: 0, 1: 1}),
+        ("x = y = 0, b=1", {1: 0, 3: 1}),
+        ("b=1,a=1", {3: 1, 2: 1}),
+        ("Zo\u00eb=1", {5: 1}),
+    ],
+)
+def test_parse__names_may_have_commas_and_equal_signs(text, values):
+    assert NAMED.parse(text) == values
+
+
+def test_split_names__what_can_be_read_in_two_ways_is_refused():
+    assert split_names("a, b ,c,d", ["a,b", "c"], "x") == ["a,b", "c", "d"]
+    assert split_names("", ["a"], "x") == []
+    with pytest.raises(ConfigError, match=r"^x: 'a,b' is one name.*another order"):
+        split_names("a,b", ["a,b", "a", "b"], "x")

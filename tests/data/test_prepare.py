@@ -15,13 +15,16 @@ from PIL import Image
 from gan.config import Data
 from gan.data.decode import VERSION
 from gan.data.prepare import (
+    choose_attributes,
     describe_pictures,
     prepare,
     prepare_source,
     prepare_splits,
+    settle_doubts,
     store_folder,
 )
 from gan.data.registry import find_source
+from gan.data.source import Doubt
 from gan.errors import ConfigError, DataError
 
 
@@ -276,3 +279,62 @@ def test_prepare__shows_shares_and_faces_once(use, caplog, tmp_path):
     with Image.open(sheet) as image:
         assert image.width > 8 * 64
         assert image.height == 2 * 64
+
+
+DOUBT = Doubt("set: 2 classes: 0 (9), 1 (9)", {"--config.data.labels=none": "they are not"})
+
+
+@pytest.fixture
+def doubtful(tmp_path):
+    """A source with a doubt and groups, and settings to prepare it."""
+    source = dataclasses.replace(SmallSource().open(), doubts=(DOUBT,), groups=(("Male", "Young"),))
+    return source, Data(cache_dir=str(tmp_path / "cache"), image_size=8)
+
+
+def test_prepare__a_doubt_stops_with_what_settles_it_until_it_is_confirmed(doubtful, caplog):
+    source, data = doubtful
+    with pytest.raises(ConfigError, match=r"^set: 2 classes.*labels=none \(they are not\)\.$"):
+        prepare_source(source, data)
+    stores = prepare_source(source, dataclasses.replace(data, on_doubt="go"))
+    assert "Taken so, as config.data.on_doubt=go" in caplog.text
+    assert stores["train"].groups == (("Male", "Young"),)
+    assert prepare_source(source, data)["train"].path == stores["train"].path  # Asked once.
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_yes"), [("y", True), (" Yes", True), ("", False), ("n", False)]
+)
+def test_settle_doubts__in_a_terminal_the_user_is_asked(doubtful, answer, is_yes):
+    source, data = doubtful
+    asked = []
+
+    def ask(question):
+        asked.append(question)
+        return answer
+
+    if is_yes:
+        settle_doubts(source, data, ask, in_terminal=True)
+    else:
+        with pytest.raises(ConfigError, match="labels=none"):
+            settle_doubts(source, data, ask, in_terminal=True)
+    assert asked == ["Is that what you mean? [y/N] "]
+
+
+def test_prepare__stores_of_older_editions_get_the_groups_of_their_source(doubtful):
+    source, data = doubtful
+    older = prepare_source(dataclasses.replace(source, doubts=(), groups=()), data)
+    assert older["train"].groups == ()
+    assert prepare_source(source, data)["train"].groups == (("Male", "Young"),)
+
+
+def test_choose_attributes__a_column_stands_for_its_values(doubtful):
+    source, data = doubtful
+    store = prepare_source(dataclasses.replace(source, doubts=(), groups=()), data)["train"]
+    names = ("age=0-2", "age=20-29")
+    store = dataclasses.replace(store, attribute_names=names, groups=(names,))
+    for wish in ("age", "age=0-2,age=20-29", None):
+        chosen = choose_attributes(store, wish)
+        assert (chosen.attribute_names, chosen.groups) == (names, (names,))
+    assert choose_attributes(store, "age=20-29").groups == ()
+    with pytest.raises(ConfigError, match=r"'ages' is no attribute.*Did you mean 'age'"):
+        choose_attributes(store, "ages")

@@ -21,7 +21,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
+
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))  # Where a script finds `gan`.
+
+from gan.runtime.pictures import write_png  # noqa: E402
+
 PATIENCE = 300.0  # Seconds after which a command that has not ended never will.
 ATTEMPTS = 4  # Starts after the disturbed one.
 LEARNT = 0.8  # Share of the evaluations that find a classifier, which takes a minute to train.
@@ -38,6 +44,11 @@ class World:
 
     disk: Path
     compiled: Path  # XLA's programs, which outlive the worlds.
+
+    @property
+    def pictures(self) -> Path:
+        """Pictures to export."""
+        return self.compiled.parent / "pictures"
 
     @property
     def run(self) -> Path:
@@ -73,7 +84,10 @@ class World:
             "train": (*TINY, *TRAIN, *SHORT, cache, workdir),
             "evaluate": (workdir, "--num_images=24", "--seeds=0"),
             "sample": (workdir, "--seeds=0-15", "--attributes=Smiling=1"),
-            "export": (*TINY, cache, f"--out={self.disk / 'tfds'}"),
+            "export": (
+                *(*TINY, "--config.data.source=auto", f"--config.data.path={self.pictures}"),
+                *(cache, f"--out={self.disk / 'tfds'}"),
+            ),
         }[mode]
 
     def outcome(self, mode: str) -> dict[str, str]:
@@ -326,8 +340,19 @@ def follow_advice(text: str, world: World) -> None:
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
+def draw_pictures(folder: Path) -> None:
+    """Writes sixty pictures of noise, half of which smile."""
+    folder.mkdir()
+    draw = np.random.default_rng(0)
+    for number in range(60):
+        write_png(folder / f"{number}.png", draw.integers(0, 256, (40, 40, 3), np.uint8))
+    rows = [f"{number}.png,{number % 2}" for number in range(60)]
+    (folder / "labels.csv").write_text("\n".join(["picture,Smiling", *rows]))
+
+
 def make_right(folder: Path, compiled: Path) -> dict[str, float]:
     """Runs each mode undisturbed, twice (the second one is timed); returns their seconds."""
+    draw_pictures(folder / "pictures")
     seconds, right = {}, {}
     for mode, before in BEFORE.items():
         outcomes = []

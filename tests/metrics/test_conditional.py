@@ -16,6 +16,7 @@ from gan.metrics.conditional import (
     control,
     intra_attribute_distances,
     joint_distance,
+    same_group,
 )
 from gan.metrics.distances import frechet_distance
 
@@ -242,6 +243,19 @@ def test_compare_swaps__shows_an_entangled_cell_alone():
     np.testing.assert_allclose(found.shift, np.tanh(1) * moved, atol=1e-12)
     np.testing.assert_allclose(found.success, [1, female, 1])
     assert found.leakage == pytest.approx(serious / 6)
+
+
+def test_compare_swaps__what_excludes_each_other_is_no_leakage():
+    """Two values of a column change together; a hat comes with one of them."""
+    rows = np.array([[1, 0, 0], [0, 1, 1]] * 4, np.uint8)
+    exclude = same_group(["a=x", "a=y", "Hat"], [("a=x", "a=y")])
+    np.testing.assert_array_equal(exclude, [[1, 1, 0], [1, 1, 0], [0, 0, 0]])
+    swapped = np.stack([rows[:, [1, 0, 2]], rows[:, [1, 0, 2]], rows ^ np.uint8([0, 0, 1])])
+    found = compare_swaps(logits_of(rows), logits_of(swapped), rows, exclude)
+    assert (found.mean_success, found.leakage) == (1, 0)
+    np.testing.assert_array_equal(np.isnan(found.moved), [[0, 1, 0], [1, 0, 0], [0, 0, 0]])
+    assert compare_swaps(logits_of(rows), logits_of(swapped), rows).leakage == pytest.approx(1 / 3)
+    assert not same_group(["a", "b"], ()).any()
 
 
 def test_compare_swaps__contrary_attributes_move_each_other_downwards():

@@ -101,3 +101,10 @@ def test_upgrade_config__reads_a_decay_of_0_as_no_average():
 def test_upgrade_config__leaves_what_is_of_today():
     values = json.loads(to_json(Config()))
     assert upgrade_config(values) == values
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "auto"), ("a.csv", "a.csv")])
+def test_upgrade_config__labels_that_were_not_named_are_those_that_lie_there(before, after):
+    values = json.loads(to_json(Config()))
+    values["data"]["labels"] = before
+    assert from_json(json.dumps(values), upgrade_config).data.labels == after

@@ -37,6 +37,10 @@ A `Source` has
     frame            (height, width) of all pictures if they are aligned as CelebA's, else None:
                      then the largest square in the middle is taken
     drawn            True if pictures are drawn at any size, and nothing is read
+    groups           names of attributes that exclude each other, a tuple for each group: the values
+                     of one column, or all classes; () by default
+    doubts           what was guessed about the layout: a `Doubt` each, which the user has to settle
+                     before anything is prepared; () by default
 
 A `Split` of n pictures with a attributes has
 

@@ -1,6 +1,4 @@
-"""CelebA's pictures on disk, and the `Source` that pictures and tables of labels make.
-
-    img_align_celeba.zip       or the unpacked folder img_align_celeba/, anywhere in a folder or zip
+"""The `Source` that CelebA's pictures on disk and tables of labels make.
 
 All readers of CelebA as files share this: each finds its own files of labels, says how to read them
 by a `LabelReaders`, and lets `make_celeba_source` match them with the pictures.
@@ -10,7 +8,6 @@ import functools
 import hashlib
 import io
 import logging
-import re
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -24,21 +21,17 @@ from gan.data.files import (
     MAX_TEXT,
     Files,
     Folder,
-    Stamp,
-    Zip,
-    explain_missing,
     find_file,
-    join_names,
     open_files,
     read_nth,
 )
 from gan.data.readers.celeba_labels import LabelTable
+from gan.data.readers.celeba_places import Pictures
 from gan.data.source import SPLITS, Picture, Source, Split, hash_splits, match_names, share_splits
 from gan.errors import DataError, first_few
 
 log = logging.getLogger("gan")
 
-PICTURE_NAME = re.compile(r"[0-9]{6}\.jpg")
 FRAME = (218, 178)  # Height, width of the official pictures.
 MAX_SCALE = 4  # Larger frames are refused: one picture of 20,000 x 20,000 would fill the memory.
 ALIGNED_RULE = (
@@ -47,28 +40,6 @@ ALIGNED_RULE = (
 )
 MOST_TRIED = 100  # With on_bad=skip, so many pictures may be bad before the first good one.
 T = TypeVar("T")
-
-
-class Pictures(NamedTuple):
-    """The pictures of a data set: files in one folder."""
-
-    files: Files
-    folder: str  # Name of the folder within `files`.
-    stamps: dict[str, Stamp]  # The stamp of each picture, by its name within `folder`.
-
-    def path(self, name: str) -> str:
-        """Returns the name of a picture within `files`."""
-        return join_names(self.folder, name)
-
-    def where(self, name: str) -> str:
-        """Returns where a picture lies, for messages."""
-        return self.files.where(self.path(name))
-
-    def place(self) -> str:
-        """Returns where all pictures lie, for messages."""
-        return str(
-            self.files.path / self.folder if isinstance(self.files, Folder) else self.files.path
-        )
 
 
 class LabelReaders(NamedTuple):
@@ -96,52 +67,6 @@ def has_layout(
         return False
 
 
-def find_pictures(
-    files: Files, prefixes: Sequence[str], pattern: re.Pattern[str] = PICTURE_NAME
-) -> Pictures:
-    """Finds the pictures in the zip `PREFIX.zip` or, failing any, in the folder `PREFIX`.
-
-    Zips come first, since their checksums tell damage. DataError if none has a picture whose name
-    matches `pattern`.
-    """
-    empty = []
-    if isinstance(files, Folder):
-        for prefix in filter(files.has, (f"{prefix}.zip" for prefix in prefixes)):
-            archive = Zip(files.path / prefix)
-            base = Path(prefix).stem
-            for folder in (base, "", f"{base}/{base}"):
-                if stamps := list_pictures(archive, folder, pattern):
-                    return Pictures(archive, folder, stamps)
-            empty.append((archive.path, list(archive.list(deep=True))))
-    for prefix in filter(files.has, prefixes):
-        if stamps := list_pictures(files, prefix, pattern):
-            return Pictures(files, prefix, stamps)
-        empty.append((files.where(prefix), list(files.list(prefix))))
-    for path, there in empty:
-        raise DataError(
-            f"{path}: no picture in it is named as in the official set; there lie "
-            f"{first_few(there)}. Put the pictures there under their official names."
-        )
-    for prefix in prefixes:
-        if files.has(f"{prefix}.zip"):
-            raise DataError(
-                f"{files.where(prefix)}.zip: a zip within a zip is not read. Unpack the outer one, "
-                "and give its folder as config.data.path."
-            )
-    base = prefixes[0].rpartition("/")[2]
-    raise explain_missing(
-        files,
-        f"{base}.zip",
-        [prefix.rpartition("/")[0] for prefix in prefixes],
-        f" or the unpacked folder {base}",
-    )
-
-
-def list_pictures(files: Files, folder: str, pattern: re.Pattern[str]) -> dict[str, Stamp]:
-    """Lists the files in the folder whose names match `pattern`, with their stamps."""
-    return {name: stamp for name, stamp in files.list(folder).items() if pattern.fullmatch(name)}
-
-
 def is_aligned(height: int, width: int) -> bool:
     """Tells whether this is the frame of the official pictures, or one in proportion to it."""
     return abs(height - width * FRAME[0] / FRAME[1]) < 1 and height <= MAX_SCALE * FRAME[0]
@@ -165,15 +90,18 @@ def open_header(picture: Picture | DataError, name: str, formats: tuple[str, ...
         ) from None
 
 
-def measure_jpeg(picture: Picture | DataError, name: str) -> tuple[int, int]:
-    """Returns height and width of a JPEG. DataError if it is none."""
-    width, height = open_header(picture, name, ("JPEG",)).size
+def measure_jpeg(picture: Picture | DataError, name: str, kind: str = "JPEG") -> tuple[int, int]:
+    """Returns height and width of a JPEG, or of another `kind`. DataError if it is none."""
+    width, height = open_header(picture, name, (kind,)).size
     return height, width
 
 
-def measure_aligned(picture: Picture | DataError, name: str) -> tuple[int, int]:
-    """Returns height and width of a JPEG. DataError if it is none, or is no aligned picture."""
-    height, width = measure_jpeg(picture, name)
+def measure_aligned(picture: Picture | DataError, name: str, kind: str = "JPEG") -> tuple[int, int]:
+    """Returns height and width of a JPEG, or of another `kind`.
+
+    DataError if it is none, or is no aligned picture.
+    """
+    height, width = measure_jpeg(picture, name, kind)
     if not is_aligned(height, width):
         raise DataError(f"{name} is {width} x {height}; {ALIGNED_RULE}")
     return height, width
@@ -207,7 +135,7 @@ def make_celeba_source(
     pictures: Pictures,
     aligned: bool = True,
 ) -> Source:
-    """Makes the `Source` of JPEG files that are labelled by tables.
+    """Makes the `Source` of JPEG (or PNG) files that are labelled by tables.
 
     The fingerprint is of the stamps of the pictures and the contents of `label_files` in `files`:
     all that labels are read from, in a fixed order, None for what is missing. `layout` begins the
@@ -241,16 +169,17 @@ def make_celeba_source(
         fingerprint=digest.hexdigest(),
         attribute_names=attribute_names,
         splits=share_splits(functools.partial(make_celeba_splits, labels, pictures, config.on_bad)),
-        formats=("JPEG",),
+        formats=(pictures.format,),
         frame=(height, width) if aligned else None,
     )
 
 
 def measure_member(
-    measure: Callable[[bytes, str], tuple[int, int]], pictures: Pictures, member: str
+    measure: Callable[[bytes, str, str], tuple[int, int]], pictures: Pictures, member: str
 ) -> tuple[int, int]:
     """Reads a picture and measures it. DataError if it cannot be read or is bad."""
-    return measure(pictures.files.read(pictures.path(member)), pictures.where(member))
+    data = pictures.files.read(pictures.path(member))
+    return measure(data, pictures.where(member), pictures.format)
 
 
 def make_celeba_splits(labels: LabelReaders, pictures: Pictures, on_bad: str) -> dict[str, Split]:

@@ -21,7 +21,6 @@ from gan.data.files import (
     WHOLE_END,
     Files,
     Zip,
-    find_file,
     find_top_folder,
     join_names,
     open_data,
@@ -29,12 +28,16 @@ from gan.data.files import (
     require_file,
 )
 from gan.data.readers.celeba_files import (
-    PICTURE_NAME,
     LabelReaders,
-    find_pictures,
     make_celeba_source,
 )
 from gan.data.readers.celeba_labels import LabelTable, check_attribute_names, read_text_numbers
+from gan.data.readers.celeba_places import (
+    PICTURE_NAME,
+    find_home,
+    find_official,
+    find_pictures,
+)
 from gan.data.readers.csv_labels import read_column_names, read_csv
 from gan.data.source import SPLITS, Source
 from gan.errors import DataError, first_few
@@ -61,10 +64,12 @@ def open_source(config: Data) -> Source:
         HOW_TO_GET,
     )
     files = _find_zip_within(files) or files
-    folders = [find_top_folder(files)]
-    attributes = require_file(files, ATTRIBUTE_FILE, folders)
-    partition = find_file(files, PARTITION_FILE, folders)
-    identities = (find_file(files, name, folders) for name in IDENTITY_FILES)
+    folders = [find_home(files, ATTRIBUTE_FILE)]
+    attributes, partition, *identities = (
+        find_official(files, name, folders)
+        for name in (ATTRIBUTE_FILE, PARTITION_FILE, *IDENTITY_FILES)
+    )
+    attributes = attributes or require_file(files, ATTRIBUTE_FILE, folders)
     identity = next(filter(None, identities), None)
     names = check_attribute_names(
         f"{files.where(attributes)}, line 1", read_column_names(files, attributes)

@@ -6,8 +6,9 @@
     img_align_celeba.zip       or the unpacked folder img_align_celeba/
 
 These lie in a folder, or all in one zip; side by side, or in the folders Anno, Eval and Img of the
-authors' drive. The authors offer them on their page "Large-scale CelebFaces Attributes (CelebA)
-Dataset". Any subset of the pictures, and any size of the same frame, can be read.
+authors' drive; or so in a folder within the one that is given. The authors offer them on their page
+"Large-scale CelebFaces Attributes (CelebA) Dataset". Any subset of the pictures, and any size of
+the same frame, can be read.
 
 The source has CelebA's 40 attributes in its order (or one's own, if none has a name of CelebA's),
 JPEG files of one frame, and identities if there is a file of them.
@@ -19,16 +20,13 @@ from pathlib import Path
 from gan.config import Data
 from gan.data.files import (
     Files,
-    find_file,
     find_top_folder,
     join_names,
     open_data,
     require_file,
 )
 from gan.data.readers.celeba_files import (
-    PICTURE_NAME,
     LabelReaders,
-    find_pictures,
     has_layout,
     make_celeba_source,
 )
@@ -36,6 +34,13 @@ from gan.data.readers.celeba_labels import (
     read_attribute_names,
     read_text_attributes,
     read_text_numbers,
+)
+from gan.data.readers.celeba_places import (
+    PICTURE_NAME,
+    SUB_FOLDERS,
+    find_home,
+    find_official,
+    find_pictures,
 )
 from gan.data.source import SPLITS, Source
 
@@ -61,10 +66,13 @@ def open_source(config: Data) -> Source:
         f"{PICTURE_FOLDER}.zip, {ATTRIBUTE_FILE} and {PARTITION_FILE}",
         HOW_TO_GET,
     )
-    folders = _find_folders(files)
-    attributes = require_file(files, ATTRIBUTE_FILE, folders)
-    partition = find_file(files, PARTITION_FILE, folders)
-    identity = find_file(files, IDENTITY_FILE, folders)
+    home = find_home(files, ATTRIBUTE_FILE)
+    folders = [join_names(home, folder) for folder in ("", *SUB_FOLDERS)]
+    attributes, partition, identity = (
+        find_official(files, name, folders)
+        for name in (ATTRIBUTE_FILE, PARTITION_FILE, IDENTITY_FILE)
+    )
+    attributes = attributes or require_file(files, ATTRIBUTE_FILE, folders)
     pictures = find_pictures(files, [join_names(folder, PICTURE_FOLDER) for folder in folders])
     read_numbers = functools.partial(read_text_numbers, files)
     return make_celeba_source(
@@ -91,4 +99,4 @@ def recognise(path: Path) -> bool:
 def _find_folders(files: Files) -> list[str]:
     """Lists the folders in which the files may lie."""
     top = find_top_folder(files)
-    return [join_names(top, folder) for folder in ("", "Anno", "Eval", "Img")]
+    return [join_names(top, folder) for folder in ("", *SUB_FOLDERS)]

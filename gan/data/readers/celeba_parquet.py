@@ -134,7 +134,15 @@ def read_schema(schemas: Mapping[Path, Any]) -> Columns:
             f"{first}: it has no column {IMAGE_COLUMN!r} of encoded pictures (bytes)."
             f"{nearest(IMAGE_COLUMN, schema.names)} It has: {', '.join(map(str, schema))}."
         )
-    usable = [f.name for f in schema if types.is_boolean(f.type) or types.is_integer(f.type)]
+    kinds = (types.is_boolean, types.is_integer, types.is_floating, types.is_string)
+    kinds += (types.is_large_string, types.is_dictionary)
+    usable = [
+        f.name
+        for f in schema
+        if any(kind(f.type) for kind in kinds[:2])
+        # Words and floats are CelebA's attributes too, where pandas or a script wrote them.
+        or (f.name in (*ATTRIBUTES, IDENTITY_COLUMN) and any(kind(f.type) for kind in kinds))
+    ]
     names = tuple(name for name in usable if name != IDENTITY_COLUMN)
     names = check_attribute_names(f"{first}, columns", names)
     names = ATTRIBUTES if set(names) == set(ATTRIBUTES) else names

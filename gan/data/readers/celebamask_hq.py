@@ -27,9 +27,7 @@ from gan.data.files import (
     require_file,
 )
 from gan.data.readers.celeba_files import (
-    PICTURE_NAME,
     LabelReaders,
-    find_pictures,
     has_layout,
     make_celeba_source,
 )
@@ -40,6 +38,12 @@ from gan.data.readers.celeba_labels import (
     read_text_numbers,
 )
 from gan.data.readers.celeba_official import IDENTITY_FILE, PARTITION_FILE
+from gan.data.readers.celeba_places import (
+    PICTURE_NAME,
+    find_home,
+    find_official,
+    find_pictures,
+)
 from gan.data.source import SPLITS, Source
 from gan.errors import DataError
 
@@ -61,7 +65,10 @@ def open_source(config: Data) -> Source:
     """
     files = open_data(config, "celebamask_hq", f"{PICTURE_FOLDER} and {ATTRIBUTE_FILE}", HOW_TO_GET)
     folders = _find_folders(files)
-    attributes = require_file(files, ATTRIBUTE_FILE, folders)
+    if not find_file(files, ATTRIBUTE_FILE, folders):
+        folders = [find_home(files, ATTRIBUTE_FILE)]
+    attributes = find_official(files, ATTRIBUTE_FILE, folders)
+    attributes = attributes or require_file(files, ATTRIBUTE_FILE, _find_folders(files))
     mapping = find_file(files, MAPPING_FILE, folders)
     partition = mapping and find_file(files, PARTITION_FILE, folders)
     identity = mapping and find_file(files, IDENTITY_FILE, folders)

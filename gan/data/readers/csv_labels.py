@@ -4,15 +4,17 @@
     a.jpg,1,0
 
 Values are separated by commas, semicolons or tabs; lines end in LF or CRLF; a byte order mark,
-quotes and a last newline may be there or not. The first column names the picture, and a column
-before it that has no name may count the rows, as pandas writes it.
+quotes and a last newline may be there or not; a first line `sep=;`, as Excel writes it, names the
+separator. The first column names the picture, and a column before it that has no name may count the
+rows, as pandas writes it.
 """
 
 import csv
 import dataclasses
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -27,6 +29,7 @@ STYLES = (  # Pairs of values that mean 0 and 1; a column keeps to one of them.
     {"no": 0, "yes": 1},
 )
 FLOATS = {"-1.0": "-1", "0.0": "0", "1.0": "1"}  # pandas writes 1.0 if a value is missing.
+SEPARATOR = re.compile(r'"?sep=([,;\t|])"?')
 VALUES = {value for style in (*STYLES, FLOATS) for value in style}
 
 
@@ -38,6 +41,8 @@ class CsvTable:
     lines: Sequence[int]  # Number of the line in which each row ends.
     pictures: Sequence[str]  # The column of pictures: no two are the same.
     columns: Mapping[str, Sequence[str]]  # The other columns, by their names.
+    files: Sequence[str] = ()  # The file of each row, where the rows are those of several files.
+    unit: str = "line"  # What `lines` counts.
 
     def binary(self, name: str) -> UInt8[np.ndarray, " n"]:
         """Returns a column as 0 | 1. DataError names line and value if it holds anything else."""
@@ -74,7 +79,8 @@ class CsvTable:
 
     def line(self, row: int) -> str:
         """Returns file and line of a row, for messages."""
-        return f"{self.where}, line {self.lines[row]}"
+        where = self.files[row] if self.files else self.where
+        return f"{where}, {self.unit} {self.lines[row]}"
 
     def _error(self, name: str, value: str, rule: str) -> DataError:
         row = self.columns[name].index(value)
@@ -87,16 +93,24 @@ def read_column_names(files: Files, name: str) -> tuple[str, ...]:
     Checks only the first two lines: DataError if they are wrong, or if the file is no text.
     """
     where = files.where(name)
-    return _parse_header(where, _parse_rows(where, read_lines(files, name)))[0]
+    return _parse_header(where, _parse_rows(where, read_lines(files, name)))[0][1:]
 
 
-def read_csv(files: Files, name: str) -> CsvTable:
-    """Reads a CSV file. DataError names the file and the first line that is wrong."""
+def read_csv(
+    files: Files,
+    name: str,
+    choose: Callable[[Mapping[str, Sequence[str]]], str] = lambda columns: next(iter(columns)),
+) -> CsvTable:
+    """Reads a CSV file. DataError names the file and the first line that is wrong.
+
+    `choose` returns the column that names the pictures, of all columns by their names; the name of
+    the first may be empty. By default that is the first.
+    """
     where = files.where(name)
     rows = _parse_rows(where, read_lines(files, name))
     names, first, (line, row) = _parse_header(where, rows)
     lines, values = [], []
-    width = first + 1 + len(names)
+    width = first + len(names)
     while row is not None:
         if len(row) != width:
             raise DataError(
@@ -109,7 +123,8 @@ def read_csv(files: Files, name: str) -> CsvTable:
     columns = list(zip(*values, strict=True))
     if first:
         _check_count(where, lines, columns[0])
-    pictures = [value.strip() for value in columns[first]]
+    named = dict(zip(names, columns[first:], strict=True))
+    pictures = [value.strip() for value in named.pop(choose(named))]
     seen: dict[str, int] = {}
     for line, picture in zip(lines, pictures, strict=True):
         if not picture:
@@ -119,30 +134,35 @@ def read_csv(files: Files, name: str) -> CsvTable:
                 f"{where}, line {line}: {picture[:80]!r} stands there a second time, after line "
                 f"{seen[picture]}. The first column names a picture, with one row each."
             )
-    return CsvTable(where, lines, pictures, dict(zip(names, columns[first + 1 :], strict=True)))
+    return CsvTable(where, lines, pictures, named)
 
 
 def _parse_rows(where: str, lines: list[str]) -> Iterator[tuple[int, list[str]]]:
     """Yields (number of the line in which the row ends, values). DataError if it is not CSV."""
-    unquoted = re.sub('"[^"]*"', "", lines[0])
-    delimiter = max(",;\t", key=unquoted.count)  # A comma if none is there.
+    said = SEPARATOR.fullmatch(lines[0])
+    lines = lines[1:] if said else lines
+    unquoted = re.sub('"[^"]*"', "", lines[0]) if lines else ""
+    # A comma if none is there.
+    delimiter = said[1] if said else max(",;\t", key=unquoted.count)
     reader = csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=True)
+    above = 1 if said else 0
     try:
         for row in reader:
-            yield reader.line_num, row
+            yield reader.line_num + above, row
     except csv.Error as error:
-        raise DataError(f"{where}, line {reader.line_num}: this is not CSV: {error}.") from None
+        line = reader.line_num + above
+        raise DataError(f"{where}, line {line}: this is not CSV: {error}.") from None
 
 
 def _parse_header(
     where: str, rows: Iterator[tuple[int, list[str]]]
 ) -> tuple[tuple[str, ...], int, tuple[int, list[str]]]:
-    """Returns the names besides the pictures', the number of the pictures' column, the first row.
+    """Returns the names from the pictures' on, the number of the pictures' column, the first row.
 
     DataError if a name is missing or stands there twice.
     """
-    _, names = next(rows)
-    names = [name.strip() for name in names]
+    _, names = next(rows, (1, []))
+    names = [unicodedata.normalize("NFC", name.strip()) for name in names]
     first_row = next(rows, None)
     if not names or first_row is None or not first_row[1]:
         raise DataError(
@@ -153,7 +173,7 @@ def _parse_header(
     first = int(unnamed and is_whole(first_row[1][0]))
     if first == len(names):
         raise DataError(f"{where}, line 1: no column names the pictures.")
-    names = tuple(names[first + 1 :])
+    pictures, *names = names[first:]
     for column, name in enumerate(names, start=first + 2):
         if not name:
             raise DataError(f"{where}, line 1: column {column} has no name. Name or remove it.")
@@ -164,7 +184,9 @@ def _parse_header(
             )
     if repeated := [name for i, name in enumerate(names) if name in names[:i]]:
         raise DataError(f"{where}, line 1: {first_few(repeated)} stands there twice.")
-    return names, first, first_row
+    if pictures in names:
+        raise DataError(f"{where}, line 1: {pictures} stands there twice.")
+    return (pictures, *names), first, first_row
 
 
 def _check_count(where: str, lines: Sequence[int], column: Sequence[str]) -> None:

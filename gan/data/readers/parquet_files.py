@@ -15,6 +15,9 @@ from gan.data.source import SPLITS, Picture
 from gan.errors import DataError, first_few
 
 SHARD = re.compile(r"(train|valid|validation|val|test)(?:-(\d+)-of-(\d+))?(?:-[0-9a-f]+)?\.parquet")
+WORDS = {"no": 0, "yes": 1, "false": 0, "true": 1} | {
+    f"{number}{end}": number for number in (-1, 0, 1) for end in ("", ".0")
+}
 PARQUET_MAGIC = b"PAR1"
 PICTURES_AT_A_TIME = 64  # Read into memory together.
 
@@ -134,7 +137,10 @@ def name_rows(shards: Sequence[ParquetShard]) -> list[str]:
 
 
 def read_columns(shards: Sequence[ParquetShard], names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Reads columns of booleans or whole numbers, as int64 [n]. DataError if a value is missing."""
+    """Reads columns of booleans or whole numbers, as int64 [n]; words for 0 and 1 are such too.
+
+    DataError if a value is missing, or is neither.
+    """
     parts = {name: [np.zeros(0, np.int64)] for name in names}
     for shard in shards:
         with open_shard(shard.path) as file:
@@ -147,8 +153,23 @@ def read_columns(shards: Sequence[ParquetShard], names: Sequence[str]) -> dict[s
                         f"{shard.row(row)}: the column {name!r} has no value. Fill it, or write "
                         "the files again without that column."
                     )
-                parts[name].append(column.to_numpy().astype(np.int64))
+                parts[name].append(_convert(column.to_numpy(), shard, name))
     return {name: np.concatenate(part) for name, part in parts.items()}
+
+
+def _convert(values: np.ndarray, shard: ParquetShard, name: str) -> np.ndarray:
+    """Converts values to int64. DataError names the first that is no whole number."""
+    numbers = values
+    if values.dtype == object:
+        words = [str(value).strip().lower() for value in values]
+        numbers = np.array([WORDS.get(word, np.nan) for word in words])
+    if numbers.dtype.kind == "f":
+        for row in np.flatnonzero(numbers != np.round(numbers)).tolist():  # NaN is not itself.
+            raise DataError(
+                f"{shard.row(row)}, column {name!r}: {str(values[row])[:80]!r} is no whole number, "
+                "nor a word for 0 or 1. Correct it, or write the files again without that column."
+            )
+    return numbers.astype(np.int64)
 
 
 def stream_column(

@@ -100,6 +100,7 @@ def open_source(config: Data) -> Source:
             for name in SPLITS
         },
         formats=ANY_FORMAT,
+        groups=(names,) if kind == "classes" and len(names) > 1 else (),
     )
 
 

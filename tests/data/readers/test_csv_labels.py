@@ -34,6 +34,8 @@ def table(tmp_path):
         PLAIN.replace("\n", "\r\n").removesuffix("\r\n"),
         PLAIN + "\n\n",
         "\ufeff" + PLAIN,
+        "sep=;\n" + PLAIN.replace(",", ";"),
+        '\ufeff"sep=,"\r\n' + PLAIN.replace("\n", "\r\n"),
         PLAIN.replace("-1", "0"),
         PLAIN.replace("-1", "False").replace("1", "TRUE"),
         PLAIN.replace("-1", "no").replace("1", "Yes"),
@@ -136,3 +138,10 @@ def test_lines__are_those_of_the_file_also_after_a_value_of_two_lines(table):
     whole = table('p,m\n"a\nb.jpg",1\nc.jpg,2\n')
     with pytest.raises(DataError, match="line 4, column 'm': '2'"):
         whole.binary("m")
+
+
+def test_read_csv__lines_are_counted_from_that_of_the_separator(table):
+    with pytest.raises(DataError, match="line 4, column 'm': '2'"):
+        table("sep=;\np;m\na.jpg;1\nb.jpg;2\n").binary("m")
+    with pytest.raises(DataError, match="line 1"):
+        table("sep=;\n")

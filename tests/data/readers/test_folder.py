@@ -1,6 +1,8 @@
 import io
+import json
 import logging
 import os
+import unicodedata
 import zipfile
 from pathlib import Path
 
@@ -209,9 +211,8 @@ def test_csv__may_name_paths_to_the_folder_too(tmp_path, linked, start):
 @pytest.mark.parametrize("name", ["img_{}.png", "/other/place/{}.png", "{}.jpg"])
 def test_csv__where_no_name_fits_one_of_each_side_is_shown(make, on_bad, name):
     text = "p,Hat\n" + "".join(f"{name.format(i)},1\n" for i in range(9))
-    source = read(make(pictures(9) | {"labels.csv": text}), on_bad=on_bad)
     with pytest.raises(DataError) as caught:
-        splits(source)
+        read(make(pictures(9) | {"labels.csv": text}), on_bad=on_bad)
     assert f"the CSV has '{name.format(0)}', the folder has '0.png'" in str(caught.value)
     assert "on_bad" not in str(caught.value)
 
@@ -251,6 +252,140 @@ def test_csv__may_be_named_or_lie_elsewhere(make, tmp_path):
         read(path)
     with pytest.raises(ConfigError, match=r"labels='bb\.csv' is no file.*Did you mean 'b\.csv'"):
         read(path, labels="bb.csv")
+
+
+AGES = ["0-2", "03-Sep", "more than 70"]
+
+
+def faces(num=60, top="fairface/"):
+    """The layout of a real set: a CSV of words beside one folder of pictures, in a folder."""
+    rows = "".join(f"train/{i}.png,{AGES[i % 3]},{('Male', 'Female')[i % 2]}\n" for i in range(num))
+    return pictures(num, top + "train/{}.png") | {f"{top}labels.csv": "file,age,gender\n" + rows}
+
+
+def test_csv__columns_of_words_are_groups_of_attributes(make):
+    source = read(make(faces()))
+    ages, genders = tuple(f"age={age}" for age in AGES), ("gender=Female", "gender=Male")
+    assert source.attribute_names == (*ages, *genders)
+    assert source.groups == (ages, genders)
+    assert "5 attributes" in source.found
+    found = rows(source)
+    assert {row[0] for row in found.values()} == set(SPLITS)
+    assert ending(found, "/4.png")[1] == [0, 1, 0, 0, 1]
+
+
+def test_csv__columns_are_chosen_before_they_are_checked(make):
+    text = "file,Smiling,age\n" + "".join(f"{i}.png,{i % 2},{20 + i}\n" for i in range(30))
+    path = make(pictures(30) | {"labels.csv": text})
+    with pytest.raises(
+        DataError, match=r"column 'age': '20'.*--config\.data\.attributes=Smiling\."
+    ):
+        read(path)
+    source = read(path, attributes="Smiling")
+    assert source.attribute_names == ("Smiling",)
+    assert "columns left aside: age" in source.found
+    assert len(read(path, attributes="Smiling,age").groups[0]) == 30
+
+
+def test_csv__the_first_column_that_names_pictures_is_taken(make):
+    text = ",label,path\n" + "".join(f"{i},{'ab'[i % 2]},x/{i}.png\n" for i in range(9))
+    source = read(make(pictures(9, "x/{}.png") | {"l.csv": text}))
+    assert source.attribute_names == ("label=a", "label=b")
+
+
+def test_csv__of_each_split_are_read_together(make):
+    files = {}
+    for split in ("train", "val", "test"):
+        files |= pictures(4, split + "/{}.png")
+        files[f"{split}.csv"] = "file,kind\n" + "".join(
+            f"{i}.png,{'ab'[i % 2]}\n" for i in range(4)
+        )
+    found = rows(read(make(files)))
+    assert ending(found, "val/3.png") == ("validation", [0, 1], -1)
+    assert [row[0] for row in found.values()].count("test") == 4
+
+
+def test_csv__folders_named_as_splits_are_the_splits(make):
+    files = pictures(6, "Training/{}.png") | pictures(3, "Testing/t{}.png")
+    names = [f"{i}.png" for i in range(6)] + [f"t{i}.png" for i in range(3)]
+    text = "file,Hat\n" + "".join(f"{name},{i % 2}\n" for i, name in enumerate(names))
+    found = rows(read(make(files | {"labels.csv": text})))
+    assert all((row[0] == "test") == ("Testing/" in name) for name, row in found.items())
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_metadata__is_read_in_the_folder_of_each_split(make, kind):
+    files = {}
+    for split in ("train", "test"):
+        files |= pictures(20, split + "/{}.png")
+        lines = ["file_name,Smiling", *(f"{i}.png,{i % 2}" for i in range(20))]
+        if kind == "jsonl":
+            lines = [f'{{"Smiling": {i % 2}, "file_name": "{i}.png"}}' for i in range(20)]
+        files[f"{split}/metadata.{kind}"] = "\n".join(lines) + "\n"
+    source = read(make(files))
+    assert source.attribute_names == ("Smiling",)
+    found = rows(source)
+    assert ending(found, "test/3.png") == ("test", [1], -1)
+    assert ending(found, "train/2.png")[1] == [0]
+    without = read(make(files), labels="none")
+    assert without.attribute_names == ()
+    assert "no labels, as --config.data.labels=none; splits by folder" in without.found
+    assert without.fingerprint != source.fingerprint
+
+
+def test_metadata__files_of_other_columns_are_refused(make):
+    files = pictures(4, "train/{}.png") | pictures(4, "test/{}.png")
+    text = "file_name,{}\n" + "".join(f"{i}.png,{i % 2}\n" for i in range(4))
+    files |= {"train/metadata.csv": text.format("Hat"), "test/metadata.csv": text.format("hat")}
+    with pytest.raises(DataError, match=r"columns are others than those of .*: Hat, hat\."):
+        read(make(files))
+
+
+def test_dataset_json__tells_classes_where_folders_only_number_pictures(make):
+    labels = [[f"0000{i // 20}/img{i}.png", i % 3] for i in range(60)]
+    files = dict.fromkeys(name for name, _ in labels)
+    source = read(make(files | {"dataset.json": json.dumps({"labels": labels})}))
+    assert source.attribute_names == ("class=0", "class=1", "class=2")
+    assert ending(rows(source), "img31.png")[1] == [0, 1, 0]
+    assert (source.groups, source.doubts) == ((source.attribute_names,), ())
+    path = make(files | {"dataset.json": json.dumps({"labels": labels[:40]})}, "other")
+    with pytest.raises(DataError, match=r"20 of the 60 pictures .*on_bad=skip"):
+        splits(read(path))
+    unlabelled = read(make(files | {"dataset.json": '{"labels": null}'}, "third"))
+    assert unlabelled.attribute_names == ()
+    assert "says that there are no labels" in unlabelled.found
+
+
+def test_labels__folders_of_numbers_are_a_doubt_until_it_is_said_what_they_are(make):
+    path = make(pictures(9, "00000/{}.png") | pictures(9, "01000/{}.png"))
+    assert len(read(path).doubts) == 1
+    assert read(path, labels="folders").doubts == read(path, labels="none").doubts == ()
+    assert read(path, labels="folders").attribute_names == ("00000", "01000")
+    assert read(path, labels="folders").fingerprint == read(path).fingerprint
+    assert read(path, labels="none").attribute_names == ()
+
+
+def test_labels__folders_leave_files_of_labels_aside(make):
+    files = pictures(9, "cat/{}.png") | pictures(9, "train/{}.png")
+    source = read(make(files | {"a.csv": "x", "b.csv": "y"}), labels="folders")
+    assert source.attribute_names == ("cat", "train")
+    assert "2 other files were left alone: .csv" in source.found
+
+
+def test_csv__a_person_of_0_and_1_is_an_attribute(make):
+    text = "file,person\n" + "".join(f"{i}.png,{i % 2}\n" for i in range(9))
+    source = read(make(pictures(9) | {"labels.csv": text}))
+    assert source.attribute_names == ("person",)
+    assert "without identities" in source.found
+
+
+def test_csv__composed_and_decomposed_names_are_the_same(make):
+    names = [f"Zo\u00eb {i}" for i in range(4)]
+    files = {unicodedata.normalize("NFD", f"d/{name}.png"): None for name in names}
+    text = "file,Hat\n" + "".join(
+        f"{name}{'.png' * (i % 2)},{i % 2}\n" for i, name in enumerate(names)
+    )
+    assert len(rows(read(make(files | {"labels.csv": text})))) == 4
 
 
 def test_on_bad__skip_leaves_out_what_lacks_labels_or_picture(make):

@@ -2,15 +2,16 @@
 
 Their labels are the first of these that is found:
 
-    a CSV file        picture,Smiling,Glasses,...    and, if wanted, the columns split and identity
+    files of labels   labels.csv, metadata.csv, metadata.jsonl, dataset.json: see `label_files`
     sub-folders       cats/1.jpg  dogs/7.png         a class each
     nothing           training is unconditional
 
-A CSV names pictures by their path in the folder, or by the end of it if that is unique, with or
-without the extension. Folders named train, validation and test at the top are the splits; where
-nothing tells splits, they are by the hash of the identity, or of the file.
+`config.labels` names the file, or says which of these: "auto" (any), "folders", "none". Folders
+named as splits are the splits; where nothing tells splits, they are by the hash of the identity, or
+of the file.
 
-The source has an attribute for each column or class, and JPEG, PNG, WebP and BMP files of any size.
+The source has an attribute for each column of 0 and 1, one for each value of a column of words, and
+one for each class; and JPEG, PNG, WebP and BMP files of any size.
 """
 
 import collections
@@ -29,7 +30,9 @@ from jaxtyping import UInt8
 from gan.config import Data
 from gan.data.decode import ANY_FORMAT, SQUARE, Recipe, decode_picture
 from gan.data.files import MAX_TEXT, Files, Folder, explain_inner, open_data, open_files, read_nth
-from gan.data.readers.folder_labels import FolderContents, FolderLabels, find_labels, get_folders
+from gan.data.readers.folder.contents import FolderContents, FolderLabels
+from gan.data.readers.folder.folder_names import get_folders
+from gan.data.readers.folder.labels import find_labels
 from gan.data.source import SPLITS, Source, Split, hash_splits, share_splits
 from gan.errors import DataError, first_few
 
@@ -53,18 +56,17 @@ def open_source(config: Data) -> Source:
     )
     labels = find_labels(config, found)
     digest = hashlib.sha256(repr(sorted(found.stamps.items())).encode())
-    csv = None
-    if labels.csv:
-        files, name = labels.csv
-        digest.update(files.read(name, MAX_TEXT))
-        csv = files.where(name)
+    for file in labels.files:
+        digest.update(file.files.read(file.name, MAX_TEXT))
+    digest.update(labels.key.encode())
+    read = {file.where for file in labels.files}
     if lost := [name for name in found.others if NOT_READ.search(name)]:
         log.warning(
             "%s: %s pictures of kinds that are not read (%s) were left out. Convert them to PNG or "
             "JPEG to use them.",
             *(found.files.path, f"{len(lost):,}", ", ".join(sorted(set(map(get_extension, lost))))),
         )
-    others = [name for name in found.others if found.files.where(name) != csv]
+    others = [name for name in found.others if found.files.where(name) not in read]
     others = [name for name in others if not NOT_READ.search(name)]
     kinds = sorted({get_extension(name) or "without extension" for name in others})
     kind = "folder" if isinstance(found.files, Folder) else "zip"
@@ -76,6 +78,8 @@ def open_source(config: Data) -> Source:
         attribute_names=labels.names,
         splits=share_splits(lambda: split_pictures(found, labels.load())),
         formats=ANY_FORMAT,
+        groups=labels.groups,
+        doubts=labels.doubts,
     )
 
 
