@@ -80,7 +80,8 @@ def forget_scores(workdir: Path, after: int) -> None:
     if (read_best(workdir).step or 0) > after:
         write_best(workdir, Best())
     for folder in [*(workdir / "evaluation").glob("*/step_*")]:
-        if int(folder.name.removeprefix("step_")) > after:
+        step = folder.name.removeprefix("step_")
+        if step.isdecimal() and int(step) > after:
             storage.remove_folder(folder)
 
 
