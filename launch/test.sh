@@ -6,4 +6,4 @@ set -eu
 cd -- "$root"
 "$venv_python" -m ruff check .
 "$venv_python" -m ruff format --check .
-exec "$venv_python" -m pytest -n 2 --dist=loadgroup "$@"
+exec "$venv_python" -m pytest -n 2 "$@"

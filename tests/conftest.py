@@ -12,6 +12,7 @@ from unittest import mock
 import jax
 import pytest
 from jaxtyping import install_import_hook
+from xdist.scheduler import LoadScopeScheduling
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)
@@ -42,11 +43,16 @@ from gan.runtime import cluster  # noqa: E402
 from gan.training.job import train  # noqa: E402
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
+class FolderScheduling(LoadScopeScheduling):
     """Keeps a folder's tests in one process: they share what takes long to make."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(item.path.parent.name))
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid.partition("::")[0].rpartition("/")[0]
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """Returns how the tests are shared out among processes (`-n 2`)."""
+    return FolderScheduling(config, log)
 
 
 @pytest.fixture(autouse=True, scope="module")

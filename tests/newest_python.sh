@@ -15,4 +15,4 @@ cd -- "$root"
 "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy=eager -e '.[test]'
 "$folder/bin/python" -c 'import platform, jax, flax, scipy; print("Python", platform.python_version(), "jax", jax.__version__,
   "flax", flax.__version__, "scipy", scipy.__version__)'
-exec "$folder/bin/python" -m pytest -p no:cacheprovider -n 2 --dist=loadgroup "$@"
+exec "$folder/bin/python" -m pytest -p no:cacheprovider -n 2 "$@"

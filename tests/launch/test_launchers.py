@@ -83,7 +83,7 @@ def test_test__installs_its_extra_and_passes_arguments_on(project):
         *(
             "-m ruff check .",
             "-m ruff format --check .",
-            "-m pytest -n 2 --dist=loadgroup tests/model/test_step.py",
+            "-m pytest -n 2 tests/model/test_step.py",
         ),
     ]
 
