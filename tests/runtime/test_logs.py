@@ -94,7 +94,8 @@ def test_metrics_writer__goes_on_after_damaged_rows(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["Zo\udceb", "\u00fc", "\ud800", "\u2028"])
 def test_log_to_file__takes_any_name(tmp_path, monkeypatch, name):
-    monkeypatch.setattr(log, "propagate", False)  # What pytest captures has to be text.
+    for field, nothing in {"propagate": False, "handlers": []}.items():
+        monkeypatch.setattr(log, field, nothing)  # What pytest captures has to be text.
     with logs.log_to_file(tmp_path / "log.txt"):
         logs.log.info("%s and %d", name, 3)
         logs.log.info("more")
