@@ -168,15 +168,15 @@ def test_evaluate__scores_again_what_older_versions_scored_and_keeps_their_rows(
 
 @pytest.mark.slow
 def test_evaluate__a_full_disk_ends_no_other_run(copy, make_disk, tmp_path, caplog):
-    size = sum(path.stat().st_size for path in copy.rglob("*") if path.is_file())
+    size = sum(path.stat().st_size + 4096 for path in copy.rglob("*"))  # And what is left of pages.
     full = make_disk(f"{size + 2**20}") / "run"
     shutil.copytree(copy, full)
     for folder in (copy, full):
         (folder / "scores.jsonl").unlink()
-    with (full.parent / "filling").open("wb") as file, contextlib.suppress(OSError):
+    filling = (full.parent / "filling").open("wb", buffering=0)
+    with filling, contextlib.suppress(OSError):
         while True:
-            file.write(bytes(4096))
-            file.flush()
+            filling.write(bytes(4096))
     with pytest.raises(NotSaved, match=rf"{full}/.* cannot be written \(No space.*Make room"):
         evaluate([full, copy], OPTIONS)
     assert "Left out" in caplog.text
