@@ -38,6 +38,7 @@ def rows(num):
     return jnp.asarray((rng.random((num, 4)) < np.array(MARGINALS)).astype(np.uint8))
 
 
+@pytest.mark.slow
 def test_batch_statistics__belong_to_the_parameters():
     model = make_model()
     start = initialised(model)

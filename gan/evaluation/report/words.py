@@ -84,8 +84,8 @@ SCORES = {
     ),
     "swap": Meaning(
         "Share of the faces in which an attribute changes as requested when the request changes "
-        "that attribute alone. Of attributes that exclude each other (classes, the values of a "
-        "column), one changes to another.",
+        "that attribute alone; of classes, and of the values of a column, one gives way to "
+        "another.",
         "there is no baseline.",
     ),
     "leakage": Meaning(
