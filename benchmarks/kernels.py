@@ -19,13 +19,13 @@ from gan.model.step import build, init_state, train_step
 from gan.runtime.parallel import OWN_KERNELS_OPTION
 
 CONFIGS = ("configs/quickstart.py", "configs/celeba64.py:narrow")
-BATCH, ATTRIBUTES, STEPS, ROUNDS = 64, 40, 4, 6
+ATTRIBUTES, STEPS = 40, 4
 
 
-def compile_step(name: str) -> dict[str, Callable[[], TrainState]]:
-    """Compiles the training step of a configuration both ways; each call does `STEPS` steps."""
+def compile_step(name: str, size: int) -> dict[str, Callable[[], TrainState]]:
+    """Compiles the step of a configuration at a batch size both ways; a call does `STEPS` steps."""
     config = load_config(name)
-    config.data.batch_size = BATCH
+    config.data.batch_size = size
     model, rules = build(config, (0.5,) * ATTRIBUTES)
     draw, side = np.random.default_rng(0), model.image_size
     images = draw.integers(0, 256, (rules.images, side, side, 3), np.uint8)
@@ -49,10 +49,14 @@ def compile_step(name: str) -> dict[str, Callable[[], TrainState]]:
 
 def main() -> None:
     """Prints a table for each configuration."""
+    numbers = {"rounds": (6, "in each, both have their turn"), "batch": (64, "images a step")}
+    options = turns.make_parser(__doc__, numbers).parse_args()
+    found = {}
     for name in CONFIGS:
-        contestants = compile_step(name)
-        rates = turns.rate_in_turns(contestants, BATCH * STEPS, ROUNDS)
-        print(turns.format_rates(f"{name}, jax {jax.__version__}", rates, "as JAX comes"))
+        contestants = compile_step(name, options.batch)
+        found[name] = turns.rate_in_turns(contestants, options.batch * STEPS, options.rounds)
+        print(turns.format_rates(f"{name}, jax {jax.__version__}", found[name], "as JAX comes"))
+    turns.write_results(options, images_per_second=found)
 
 
 if __name__ == "__main__":
