@@ -53,7 +53,10 @@ class Checkpoints:
         Kept are the newest `keep`, each `keep_every`-th step, and the best by its score. `about` is
         what the states belong to, as JSON: a training goes on from no other.
         """
-        self.folder = workdir / "checkpoints"
+        # Orbax refuses a relative path.
+        self.folder = (
+            workdir if storage.is_remote(workdir) else workdir.absolute()
+        ) / "checkpoints"
         self._about = about
         self._policy = policies.AnyPreservationPolicy(
             # Two at least: the old one may be deleted before the new one has reached the disk.

@@ -50,7 +50,7 @@ def test_bucket__holds_the_same_run_as_a_disk(gcs, tmp_path):
     assert [row["step"] for row in logs.read_rows(folder / "metrics.jsonl")] == [1, 2, 3, 4]
     assert "from step 0 to 2" in (folder / "log.txt").read_text()
     assert "from step 2 to 4" in (folder / "log.txt").read_text()
-    assert len(list(folder.glob("events*"))) == 2
+    assert len(list(folder.glob("events*.v2"))) == 2
     for name in ("reals.png", "samples/step_00000004.png"):
         assert (folder / name).read_bytes() == (tmp_path / "disk" / name).read_bytes()
 

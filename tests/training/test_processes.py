@@ -53,7 +53,7 @@ def test_training__one_device_gives_the_same_to_rounding(split, finished):
 def test_training__only_the_first_process_writes(split):
     text = next(split.glob("2.1.*.txt")).read_text()
     assert "step 1/4" not in text
-    assert len(list((split / "2").glob("events*"))) == 1
+    assert len(list((split / "2").glob("events*.v2"))) == 1
 
 
 @pytest.mark.slow

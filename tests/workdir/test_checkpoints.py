@@ -33,6 +33,13 @@ def test_checkpoints__the_newest_comes_back_bit_for_bit(folder):
         assert same(checkpoints.restore(like(), 1), make_state(1))
 
 
+def test_checkpoints__the_folder_may_be_relative(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = save_two(Path("run"))
+    with Checkpoints(folder, read_only=True) as checkpoints:
+        assert same(checkpoints.restore(like(), 2), make_state(2))
+
+
 @pytest.mark.parametrize("name", ["ch[v]x", "a*b", "back\\slash"])
 def test_checkpoints__come_back_from_a_folder_whose_name_looks_like_a_pattern(tmp_path, name):
     (tmp_path / "chvx").mkdir()  # Which the first one would match.
