@@ -169,7 +169,7 @@ def test_evaluate__scores_again_what_older_versions_scored_and_keeps_their_rows(
 @pytest.mark.slow
 def test_evaluate__a_full_disk_ends_no_other_run(copy, make_disk, tmp_path, caplog):
     size = sum(path.stat().st_size + 4096 for path in copy.rglob("*"))  # And what is left of pages.
-    full = make_disk(f"{size + 2**20}") / "run"
+    full = make_disk(f"{size + 2**22}") / "run"
     shutil.copytree(copy, full)
     for folder in (copy, full):
         (folder / "scores.jsonl").unlink()
