@@ -61,19 +61,20 @@ class World:
         return self.disk / "cache"
 
     def start(self, mode: str, run: Path | None = None) -> subprocess.Popen:
-        """Starts a command; its output goes to a file outside of the disk."""
+        """Starts a command; its output goes to the file `said`, outside of the disk."""
         arguments = [sys.executable, "-m", "gan.main", f"--mode={mode}", *self.options(mode, run)]
-        output = tempfile.TemporaryFile()  # noqa: SIM115, it is read later
+        handle, name = tempfile.mkstemp(dir=self.compiled.parent, suffix=".txt")
         environment = os.environ | {
             "JAX_PLATFORMS": "cpu",
             "JAX_COMPILATION_CACHE_DIR": str(self.compiled),
             "XDG_CACHE_HOME": str(self.disk / "xdg"),
             "PYTHONUNBUFFERED": "1",
         }
-        process = subprocess.Popen(
-            arguments, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT
-        )
-        process.said = output
+        with open(handle, "wb") as output:
+            process = subprocess.Popen(
+                arguments, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT
+            )
+        process.said = Path(name)
         return process
 
     def options(self, mode: str, run: Path | None = None) -> tuple[str, ...]:
@@ -126,8 +127,7 @@ def digest(path: Path) -> str:
 
 def said(process: subprocess.Popen) -> str:
     """Returns what a process has printed so far."""
-    process.said.seek(0)
-    return process.said.read().decode(errors="replace")
+    return process.said.read_text(errors="replace")
 
 
 Cleanup = Callable[[], None]

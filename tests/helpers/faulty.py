@@ -46,10 +46,10 @@ def harm_preparing(harm: Callable[[], None], process: int) -> None:
     """Harms a process before it prepares the data."""
     prepare = job.prepare
 
-    def faulty(*arguments: Any) -> Any:
+    def faulty(*arguments: Any, **named: Any) -> Any:
         if cluster.process_index() == process:
             harm()
-        return prepare(*arguments)
+        return prepare(*arguments, **named)
 
     job.prepare = faulty
 

@@ -39,9 +39,10 @@ def cpus(monkeypatch):
     return set_memory
 
 
-def compile_tiny(num_devices: int = 4):
-    topology = parse_topology(f"cpu:{num_devices}")
-    return job.compile_step(tiny.get_config(), topology, ask_compiler_for_devices(topology))
+def compile_tiny(num_devices: int = 4, feed: str = "auto"):
+    topology, config = parse_topology(f"cpu:{num_devices}"), tiny.get_config()
+    config.data.feed = feed
+    return job.compile_step(config, topology, ask_compiler_for_devices(topology))
 
 
 @pytest.mark.slow
@@ -105,7 +106,8 @@ def test_compile_step__the_feed_is_what_the_memory_allows(cpus, memory, feed):
 @pytest.mark.slow
 def test_preflight__one_topology_gets_a_report(cpus, capsys):
     config = tiny.get_config()
-    cpus(compile_tiny().memory + 10_000)  # Room for no larger batch.
+    config.data.feed = "stream"  # By "auto", data would be spread to make room.
+    cpus(compile_tiny(feed="stream").memory + 10_000)  # Room for no larger batch.
     job.preflight(config, "tiny", "cpu:4", price=3.0)
     text = capsys.readouterr().out
     for part in (
