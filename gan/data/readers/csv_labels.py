@@ -77,6 +77,19 @@ class CsvTable:
                 raise self._error(name, value, f"a whole number from 0 to {end - 1:,} is needed.")
         return np.array(column, np.int64)
 
+    def check_pictures(self) -> "CsvTable":
+        """Returns itself. DataError if a picture is not named, or stands there twice."""
+        seen: dict[str, int] = {}
+        for row, picture in enumerate(self.pictures):
+            if not picture:
+                raise DataError(f"{self.line(row)}: no picture is named.")
+            if seen.setdefault(picture, row) != row:
+                raise DataError(
+                    f"{self.line(row)}: {picture[:80]!r} stands there a second time, after "
+                    f"{self.unit} {self.lines[seen[picture]]}. A picture has one row."
+                )
+        return self
+
     def line(self, row: int) -> str:
         """Returns file and line of a row, for messages."""
         where = self.files[row] if self.files else self.where
@@ -125,16 +138,7 @@ def read_csv(
         _check_count(where, lines, columns[0])
     named = dict(zip(names, columns[first:], strict=True))
     pictures = [value.strip() for value in named.pop(choose(named))]
-    seen: dict[str, int] = {}
-    for line, picture in zip(lines, pictures, strict=True):
-        if not picture:
-            raise DataError(f"{where}, line {line}: the column of pictures is empty.")
-        if seen.setdefault(picture, line) != line:
-            raise DataError(
-                f"{where}, line {line}: {picture[:80]!r} stands there a second time, after line "
-                f"{seen[picture]}. The first column names a picture, with one row each."
-            )
-    return CsvTable(where, lines, pictures, named)
+    return CsvTable(where, lines, pictures, named).check_pictures()
 
 
 def _parse_rows(where: str, lines: list[str]) -> Iterator[tuple[int, list[str]]]:

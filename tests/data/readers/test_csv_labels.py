@@ -114,7 +114,7 @@ BAD = {
     "first row lost": (PLAIN.replace("a.jpg,-1,1", "a.jpg,-1"), ["line 2: 2 values"]),
     "empty line": (PLAIN.replace("b.jpg", "\nb.jpg"), ["line 3: 0 values"]),
     "picture twice": (PLAIN.replace("c.jpg", "a.jpg"), ["line 4: 'a.jpg'", "after line 2"]),
-    "no picture": (PLAIN.replace("c.jpg", " "), ["line 4", "empty"]),
+    "no picture": (PLAIN.replace("c.jpg", " "), ["line 4", "no picture is named"]),
     "count skips": (",p,m\n0,a.jpg,1\n2,b.jpg,1\n", ["line 3: '2'", "count the rows: 1"]),
     "empty first line": ("\n" + PLAIN, ["line 1", "empty"]),
     "only a count": ("Unnamed: 0\n0\n1\n", ["line 1", "no column names the pictures"]),

@@ -140,7 +140,7 @@ def read_json_lines(file: LabelFile, choose: Callable) -> CsvTable:
     if not names:
         raise DataError(f"{file.where}: no line names a picture.")
     pictures = columns.pop(choose(columns))
-    return check_pictures(CsvTable(file.where, lines, pictures, columns))
+    return CsvTable(file.where, lines, pictures, columns).check_pictures()
 
 
 def read_dataset_json(file: LabelFile) -> CsvTable:
@@ -176,7 +176,7 @@ def read_dataset_json(file: LabelFile) -> CsvTable:
         read_stylegan_labels(file.where, [label for _, label in labels]),
         unit="label",
     )
-    return check_pictures(table)
+    return table.check_pictures()
 
 
 def read_stylegan_labels(where: str, labels: Sequence[Any]) -> dict[str, list[str]]:
@@ -203,20 +203,6 @@ def read_stylegan_labels(where: str, labels: Sequence[Any]) -> dict[str, list[st
     if width > 1 and all(sum(label) == 1 for label in labels):
         return {CLASS: [str(label.index(1)) for label in labels]}
     return {f"{NUMBER}{i}": [str(int(label[i])) for label in labels] for i in range(width)}
-
-
-def check_pictures(table: CsvTable) -> CsvTable:
-    """Returns the table. DataError if a picture is not named, or stands there twice."""
-    seen: dict[str, int] = {}
-    for row, picture in enumerate(table.pictures):
-        if not picture:
-            raise DataError(f"{table.line(row)}: no picture is named.")
-        if seen.setdefault(picture, row) != row:
-            raise DataError(
-                f"{table.line(row)}: {picture[:80]!r} stands there a second time, after "
-                f"{table.unit} {table.lines[seen[picture]]}."
-            )
-    return table
 
 
 def parse_json(text: str, where: str) -> Any:
