@@ -107,7 +107,7 @@ def read_state(path: Path, like: Any) -> Any:
             ocp.Checkpointer(handler, multiprocessing_options=options) as checkpointer,
         ):
             items = ocp.args.PyTreeRestore(item=like, restore_args=as_numpy, partial_restore=True)
-            return checkpointer.restore(named / "state", args=items)
+            state = checkpointer.restore(named / "state", args=items)
     except MISSING as error:
         raise DataError(f"{path} cannot be read ({brief(error)}).") from error
     except (MemoryError, OSError):  # Not the files' fault, or not for ever.
@@ -117,6 +117,10 @@ def read_state(path: Path, like: Any) -> Any:
         if any(sign in str(error) for sign in PASSING) or (code and int(code[1]) not in GONE):
             raise
         raise DataError(f"{path} cannot be read ({brief(error)}).") from error
+    for name, leaf in jax.tree.leaves_with_path(state):
+        if not isinstance(leaf, np.ndarray):  # Orbax leaves out what a damaged list does not name.
+            raise DataError(f"{path} cannot be read ({jax.tree_util.keystr(name)} is not there).")
+    return state
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -21,7 +21,7 @@ from jaxtyping import Float64
 
 from gan.data.attributes import UNREADABLE
 from gan.data.store import Store, sync_folder, synced_file, wait_for_lock
-from gan.errors import DataError
+from gan.errors import DataError, NotSaved
 from gan.metrics.conditional import attribute_rates
 from gan.metrics.distances import spread_rows
 from gan.metrics.extractors.classifier_cnn import (
@@ -38,6 +38,7 @@ from gan.metrics.extractors.extractor import (
     Pictures,
     extract_in_batches,
 )
+from gan.runtime import storage
 from gan.runtime.logs import log
 from gan.runtime.parallel import compiler_options
 
@@ -103,8 +104,8 @@ def load_or_train_classifier(
     """Reads a data set's classifier from `attribute_network.npz` beside its `train` split.
 
     If the file is not there, or is of other pictures, labels or code, the classifier is trained on
-    `train`, measured on `held_out` and written, by one process while others wait. Raises DataError
-    if it cannot be written.
+    `train`, measured on `held_out` and written, by one process while others wait. Raises NotSaved
+    where the disk is full, DataError where it cannot be written for other reasons.
     """
     path, origin = train.path.parent / FILE, _origin(train, held_out)
     found = _read(path, origin)
@@ -218,7 +219,7 @@ def _write(path: Path, origin: dict[str, str], classifier: AttributeClassifier) 
         sync_folder(path.parent)
     except OSError as error:
         aside.unlink(missing_ok=True)
-        raise DataError(
+        raise (NotSaved if error.errno in storage.FULL else DataError)(
             f"{path} cannot be written ({error.strerror}). Make room, or name another disk by "
             "--config.data.cache_dir=FOLDER."
         ) from error

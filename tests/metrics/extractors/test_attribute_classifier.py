@@ -16,7 +16,7 @@ from helpers.bright_pictures import NAMES, SIDE, draw_pictures, write_split
 from jaxtyping import TypeCheckError
 
 from gan.data.store import wait_for_lock
-from gan.errors import DataError
+from gan.errors import NotSaved
 from gan.metrics.conditional import attribute_rates
 from gan.metrics.extractors.attribute_classifier import (
     FILE,
@@ -210,7 +210,7 @@ def test_load_or_train_classifier__waits_for_another_process_that_trains(stores,
 def test_load_or_train_classifier__names_a_full_disk(make_disk, load):
     disk = make_disk("4m")  # The classifier alone has 7 MB.
     stores = write_split(disk), write_split(disk, "validation", 1, 64)
-    with pytest.raises(DataError, match=r"No space left on device.*cache_dir"):
+    with pytest.raises(NotSaved, match=r"No space left on device.*cache_dir"):
         load(*stores)
     assert {path.name for path in disk.iterdir()} == {".lock", "train", "validation"}
 
