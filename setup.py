@@ -35,6 +35,7 @@ setup(
         "jaxtyping>=0.3.0",
         "joblib>=1.5",
         "matplotlib>=3.9",
+        "ml_collections>=1.1",
         "numpy>=2.0",
         "optax>=0.2.8",
         "orbax-checkpoint>=0.12.8",

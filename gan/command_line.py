@@ -209,9 +209,10 @@ class Command:
         return self._override(config, self.overrides)
 
     def _override(self, config: Config, values: Mapping[str, Value]) -> Config:
+        from ml_collections.config_flags import config_path  # Late: --help answers at once.
+
         for name, value in values.items():
-            *groups, last = name.split(".")
-            setattr(functools.reduce(getattr, groups, config), last, value)
+            config_path.set_value(name, config, value)
         make_paths_absolute(config)
         return config
 
