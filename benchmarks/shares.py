@@ -36,7 +36,7 @@ class Shares:
         self._phase, self._stack, self._last = START, [], begin
 
     def begin_phase(self, name: str) -> None:
-        """From now on, time outside of all blocks is given to this phase's own share."""
+        """Gives time outside of all blocks to this phase's own share from now on."""
         self._lap()
         self._phase = name
 

@@ -62,6 +62,6 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def first_few(names: list[str]) -> str:
-    """At most five names, and how many there are besides."""
+    """Lists at most five names, and says how many there are besides."""
     more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
     return (", ".join(names[:5]) or "nothing") + more

@@ -227,7 +227,7 @@ def test_sample__says_that_a_new_combination_is_an_extrapolation(run, finished, 
 
 @pytest.mark.slow
 def test_deterministic__is_told_to_xla(faces_cache, tmp_path):
-    """In a process of its own: XLA reads its flags once, and stops it if one does not exist."""
+    """Takes a process of its own: XLA reads its flags once, and stops it if one does not exist."""
     code = (
         "import os, sys; from gan import main; main.run(sys.argv);"
         "sys.exit('--xla_gpu_deterministic_ops=true' not in os.environ['XLA_FLAGS'])"

@@ -52,7 +52,7 @@ class TerminalHandler(logging.StreamHandler):
 
 @contextlib.contextmanager
 def log_to_file(path: Path) -> Iterator[None]:
-    """Also appends the lines of `log` to a file within this block, with time and level."""
+    """Appends the lines of `log` to a file too within this block, with time and level."""
     handler = LinesHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)

@@ -74,7 +74,7 @@ def zipped(
 
 
 def streamed(pickle_: bytes, arrays: dict[str, np.ndarray]) -> bytes:
-    """As torch < 1.6 wrote it."""
+    """Writes as torch < 1.6 did."""
     system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"int": 4}}
     keys = [str(i) for i in range(len(arrays))]
     heads = [MAGIC, pickle.dumps(1001, 2), pickle.dumps(system, 2), pickle_, pickle.dumps(keys, 2)]

@@ -53,7 +53,7 @@ def resized():
 
 @pytest.fixture(scope="module")
 def traced(variables, resized):
-    """Of features, and of what Mixed_7b is given; where TF32 is what JAX is told to use."""
+    """Traces features, and what Mixed_7b is given, where JAX is told to use TF32."""
 
     def keep(module, _):
         return module.name == "Mixed_7a"
@@ -91,7 +91,7 @@ def last_blocks(variables, x, pool: str = "max") -> jax.Array:
 
 
 def altered(variables, leaf: str, change):
-    """With `change` made to all variables of this name."""
+    """Returns the variables with `change` made to all of this name."""
     flat = flatten_dict(variables)
     return unflatten_dict({k: change(v) if k[-1] == leaf else v for k, v in flat.items()})
 
@@ -151,7 +151,7 @@ def test_sliced_wasserstein__sees_jpeg_on_one_side_only():
 
 
 def zeros(**shapes) -> dict[str, np.ndarray]:
-    """Of the names and shapes of FID's checkpoint, or others."""
+    """Returns zeros with the names and shapes of FID's checkpoint, or others."""
     return {k: np.zeros(shape, np.float32) for k, shape in (torch_shapes() | shapes).items()}
 
 
@@ -223,7 +223,7 @@ def test_inception__does_not_normalise_by_the_batch(monkeypatch):
 
 def test_inception__has_no_convolutions_in_tf32(traced):
     def precise(jaxpr):
-        """Of each product and convolution, whether it keeps float32 whole."""
+        """Says of each product and convolution whether it keeps float32 whole."""
         names = ("conv_general_dilated", "dot_general")
         found = [x.params["precision"] for x in equations(jaxpr) if x.primitive.name in names]
         return [precision == (jax.lax.Precision.HIGHEST,) * 2 for precision in found]

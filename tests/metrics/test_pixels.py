@@ -46,7 +46,7 @@ def flat(seed: int, num: int = NUM) -> np.ndarray:
 
 @functools.cache
 def distance(change: str, strength: float) -> dict[int, float]:
-    """From real pictures to others of the same distribution, made worse."""
+    """Measures from real pictures to others of the same distribution, made worse."""
     generated = textured(1)
     if change == "blur":
         generated = to_pictures(blur(generated, strength))

@@ -202,7 +202,7 @@ REAL_COMPILERS = [
 @pytest.mark.slow
 @pytest.mark.parametrize("name", REAL_COMPILERS)
 def test_compile_step__real_compilers_take_it(name):
-    """In a process of its own, that looks for no devices."""
+    """Runs in a process of its own, that looks for no devices."""
     code = """
 import sys
 from gan.runtime.jax_setup import prepare_to_compile_only

@@ -53,7 +53,7 @@ def test_metrics_writer__drops_rows_that_will_be_written_again(tmp_path, monkeyp
 
 
 def test_metrics_writer__tensorboard_shows_each_step_once(tmp_path):
-    """Also where a run was killed after step 30 and goes on after 20."""
+    """Goes on after step 20 where a run was killed after 30."""
     for start, steps in ((0, (10, 20, 30)), (20, (30, 40))):
         with MetricsWriter(tmp_path, start) as writer:
             for step in steps:

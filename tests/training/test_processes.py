@@ -162,7 +162,7 @@ def test_second_job__is_refused_by_all_its_processes(faces_cache, tmp_path):
 
 @pytest.mark.series
 def test_workdir__that_is_not_shared_is_refused(faces_cache, tmp_path):
-    """So it is on two hosts where the same name means the disk of each."""
+    """Two hosts may have this, where the same name means the disk of each."""
     folder = tmp_path / "run"
     with Job(folder, faces_cache, *LONG, num=2, fault="elsewhere:1:start") as job:
         assert job.wait(BOUND + 120) == [64, 64]

@@ -25,7 +25,7 @@ Usage = collections.namedtuple("Usage", "total used free")
 
 @pytest.fixture
 def checkpoints(tmp_path):
-    """With step 1 saved."""
+    """Checkpoints with step 1 saved."""
     with Checkpoints(tmp_path, keep=3) as checkpoints:
         checkpoints.save(make_state(1, WIDTH), 1)
         checkpoints.wait()
@@ -171,7 +171,7 @@ def test_save__a_folder_not_to_be_written_is_the_same(checkpoints, monkeypatch, 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="it asks there for a file's name")
 def test_save__a_disk_that_breaks_at_last_leaves_nothing(checkpoints, monkeypatch, caplog):
-    """After Orbax has renamed the folder into place."""
+    """Breaks after Orbax has renamed the folder into place."""
     fsync = os.fsync
 
     def broken(file):

@@ -27,7 +27,7 @@ def splits(source):
 
 
 def read_all(root):
-    """Also every picture, as preparing does."""
+    """Reads every picture too, as preparing does."""
     source = read(root)
     recipe = Recipe(16, "center178", "bicubic", source.formats, source.frame)
     for split in splits(source).values():

@@ -24,7 +24,7 @@ FRAME = (109, 89)
 
 
 def columns(rows, pictures=None, attributes=LABELS, names=ATTRIBUTES, kind=bool):
-    """As the real set has them, with the attributes in another order."""
+    """Returns columns as the real set has them, with the attributes in another order."""
     pictures = pictures or [picture(row, *FRAME) for row in rows]
     table = {
         "image": [

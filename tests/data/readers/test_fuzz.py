@@ -191,7 +191,7 @@ def deflated(root):
 
 
 def try_with(reader, root, name, data, on_bad):
-    """With another content of one file, which is put back."""
+    """Reads with another content of one file, which is put back."""
     path = root / name
     valid = path.read_bytes()
     try:
@@ -265,7 +265,7 @@ def test_celeba_official__survives_a_mutated_zip_of_all(deflated, changes, on_ba
     more=st.integers(0, LARGEST),
 )
 def test_celeba_official__survives_a_mutated_directory_of_a_zip(root, at, value, more, on_bad):
-    """Where a zip lists its members: few bytes, so changes of the whole rarely meet them."""
+    """Changes the list of a zip's members: few bytes, so changes of the whole rarely meet them."""
 
     def change(valid):
         start = valid.index(b"PK\x01\x02")

@@ -21,7 +21,7 @@ def test_train_classifier__gives_the_same_bits_for_the_same_pictures(learnt):
 
 @pytest.mark.parametrize("with_it", [(1, 9, 90), (0, 3, 1)])
 def test_balanced_loss__is_least_where_a_logit_above_0_means_likelier_than_on_average(with_it):
-    """Of three kinds of pictures, 1,000 each; the best logit for each kind is known."""
+    """Has three kinds of pictures, 1,000 each; the best logit for each kind is known."""
     kinds = np.repeat(np.arange(3), 1000)
     labels = (np.arange(3000) % 1000 < np.array(with_it)[kinds])[:, None].astype(np.uint8)
     balance, share = classifier_cnn.Balance.of(labels), labels.mean(axis=0)

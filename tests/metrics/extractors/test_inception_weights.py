@@ -20,7 +20,7 @@ from gan.metrics.extractors.inception_weights import KNOWN, read_weights, to_var
 
 @pytest.fixture(scope="module")
 def state():
-    """Of pytorch-fid's checkpoint, with what is not needed of it."""
+    """Returns pytorch-fid's checkpoint, with what is not needed of it."""
     others = {"Conv2d_1a_3x3.bn.num_batches_tracked": (1,), "AuxLogits.fc.bias": (5,)}
     return random_state(torch_shapes() | others | {"fc.bias": (1008,)})
 

@@ -27,7 +27,7 @@ def plain_up(g, w):
 
 
 def correlation(x, g):
-    """Of x with g, whose pixels are two apart in x; the batch is what is summed over."""
+    """Correlates x with g, whose pixels are two apart in x, and sums over the batch."""
     layout = ("CHWN", "IHWO", "HWNC")
     return lax.conv_general_dilated(
         x, g, (1, 1), ((1, 1), (1, 1)), rhs_dilation=(2, 2), dimension_numbers=layout
@@ -50,7 +50,7 @@ MANY = convolution.MIN_CHANNELS
 
 
 def arrays(shape: tuple[int, int, int, int], dtype: type = np.float64) -> dict[str, jax.Array]:
-    """For height and width of the large image, channels of the large and of the small one."""
+    """Draws images and a filter; `shape` is [height width] of the large image, and both channels."""
     h, v, c, o = shape
     rng = np.random.default_rng(0)
     sizes = {"large": (2, h, v, c), "small": (2, h // 2, v // 2, o), "filter": (4, 4, c, o)}
@@ -117,7 +117,7 @@ def test_convolution__bfloat16_stays_bfloat16_and_is_right_to_its_digits(name):
 @pytest.mark.parametrize("mode", ["jit", "pmap"])
 @pytest.mark.parametrize("channels", [3, MANY])
 def test_convolution__several_devices_give_the_numbers_of_one(channels, mode):
-    """Of a gradient, in which both images are split over the devices and the filter is not."""
+    """Tests a gradient too, in which both images are split over the devices, the filter is not."""
     parallel = Parallel.create(mode)
     num = jax.device_count()
     assert num > 1
@@ -140,7 +140,7 @@ def test_convolution__several_devices_give_the_numbers_of_one(channels, mode):
 
 @pytest.mark.parametrize("name", CASES)
 def test_convolution__rounding_is_that_of_a_convolution(name):
-    """In float32: at most a few times what XLA's own is off by."""
+    """Allows in float32 a few times the error of XLA's own."""
     function, plain, inputs = CASES[name]
     arguments = [arrays((16, 16, MANY, 128), np.float32)[key] for key in inputs]
     with jax.enable_x64(True):

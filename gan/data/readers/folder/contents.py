@@ -56,7 +56,7 @@ class LabelFile(NamedTuple):
 
 
 class FoundLabels(NamedTuple):
-    """Where the labels are."""
+    """Labels that were found, and where they are."""
 
     names: tuple[str, ...]  # Names of the attributes.
     groups: Groups  # Attributes that exclude each other.
