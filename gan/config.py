@@ -82,7 +82,7 @@ def network_settings(name: str) -> type:
 
 @dataclasses.dataclass(kw_only=True)
 class Data:
-    """Which pictures, and in which form they reach the step."""
+    """The pictures, and the form in which they reach the step."""
 
     source: str = setting(
         "faces",

@@ -50,7 +50,7 @@ MANY = convolution.MIN_CHANNELS
 
 
 def arrays(shape: tuple[int, int, int, int], dtype: type = np.float64) -> dict[str, jax.Array]:
-    """Draws images and a filter; `shape` is [height width] of the large image, and both channels."""
+    """Draws images and a filter: `shape` is height and width of the large one, both channels."""
     h, v, c, o = shape
     rng = np.random.default_rng(0)
     sizes = {"large": (2, h, v, c), "small": (2, h // 2, v // 2, o), "filter": (4, 4, c, o)}
