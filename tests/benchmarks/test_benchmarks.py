@@ -18,11 +18,6 @@ from PIL import Image
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".pytest_cache"
 TINY = f"--config={ROOT / 'tests' / 'helpers' / 'tiny.py'}"
-COMMANDS = [
-    path.stem
-    for path in sorted((ROOT / "benchmarks").glob("*.py"))
-    if "    main()\n" in path.read_text()
-]
 needs_torch = pytest.mark.skipif(not importlib.util.find_spec("torch"), reason="torch")
 needs_peers = pytest.mark.skipif(
     not importlib.util.find_spec("pytorch_fid"), reason="pip install -e '.[peer]'"
@@ -61,12 +56,6 @@ def measure(tmp_path):
         return result, printed
 
     return measure
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "parity"])
-def test_command__says_how_it_is_used(name):
-    assert "--json" in run(name, "--help").stdout
 
 
 FAKE = """
