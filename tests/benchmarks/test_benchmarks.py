@@ -184,7 +184,7 @@ def test_evaluate__times_each_score_and_each_checkpoint(measure, tmp_path):
     result, printed = measure(
         "evaluate",
         *(TINY, "--size=32", "--width=4", "--pictures=16", "--features=40", "--feature_width=8"),
-        *("--checkpoints=2", f"--config.data.cache_dir={tmp_path / 'cache'}"),  # No classifier there.
+        *("--checkpoints=2", f"--config.data.cache_dir={tmp_path / 'without_classifier'}"),
     )
     assert result["job"]["images"] == 16
     assert result["job"]["classifier_seconds"] > 0
