@@ -44,10 +44,15 @@ from gan.training.job import train  # noqa: E402
 
 
 class FolderScheduling(LoadScopeScheduling):
-    """Keeps a folder's tests in one process: they share what takes long to make."""
+    """Keeps a folder's tests in one process, or those of a file that lies in none.
+
+    They share what takes long to make.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
-        return nodeid.partition("::")[0].rpartition("/")[0]
+        file = nodeid.partition("::")[0]
+        folder = file.rpartition("/")[0]
+        return file if folder == "tests" else folder
 
 
 def pytest_xdist_make_scheduler(config, log):

@@ -212,8 +212,8 @@ def write_store(
     """Writes a store to the folder `path`, while the caller holds `wait_for_lock(path.parent)`.
 
     At most `meta.num` rows may come. The store says how many did, and what the `report` holds after
-    the last. Raises DataError for rows of another shape or number, and if the disk is full. However
-    it ends early, there is no folder `path` then.
+    the last. Raises DataError for rows of another shape or number, if the disk is full and if the
+    folder is removed meanwhile. However it ends early, there is no folder `path` then.
     """
     side = meta.image_size
     report = report or InputReport()
@@ -241,7 +241,13 @@ def write_store(
         aside.rename(path)
         sync_folder(path.parent)
     except BaseException as error:
+        removed = isinstance(error, FileNotFoundError) and not aside.exists()
         shutil.rmtree(aside, ignore_errors=True)
+        if removed:
+            raise DataError(
+                f"{path.parent} was removed while {path.name} was written there. Run the same "
+                "command again."
+            ) from error
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise disk_full_error(path, needed, shutil.disk_usage(path.parent).free) from error
         raise

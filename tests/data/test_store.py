@@ -80,6 +80,17 @@ def test_write_store__leaves_nothing_where_it_fails(tmp_path, error):
     assert not list(tmp_path.iterdir())
 
 
+def test_write_store__says_that_its_folder_was_removed(tmp_path):
+    def remove_meanwhile():
+        yield rows(0, 3)
+        shutil.rmtree(tmp_path / "cache")
+        yield rows(3, NUM)
+
+    (tmp_path / "cache").mkdir()
+    with pytest.raises(DataError, match=r"cache was removed while train was written there"):
+        write(tmp_path / "cache" / "train", remove_meanwhile())
+
+
 def test_write_store__a_killed_one_is_not_visible_and_the_next_cleans_up(tmp_path):
     script = f"""
 import os, signal
