@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import unoptimised
 
 ROOT = Path(__file__).parents[2]
 SECTIONS = dict(
@@ -72,7 +73,7 @@ def python(folder: Path, *arguments: str) -> str:
         "XDG_CACHE_HOME": str(folder / "cache"),
         "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".pytest_cache/xla"),  # Shared by all sections.
     }
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", **caches}
+    environment = {**os.environ, **unoptimised.FLAGS, "JAX_PLATFORMS": "cpu", **caches}
     done = subprocess.run(
         [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True
     )

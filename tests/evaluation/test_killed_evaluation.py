@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers import tiny
+from helpers import tiny, unoptimised
 
 from gan.training.job import train
 
-CHECKPOINTS, KILLS = 14, 3
+CHECKPOINTS, KILLS = 8, 2
 COMMAND = (sys.executable, "-m", "gan.main", "--mode=evaluate", "--seeds=0")
 
 
@@ -27,7 +27,7 @@ def outcome(folder: Path) -> dict[str, bytes]:
 
 
 def start(folder: Path) -> subprocess.Popen:
-    environment = os.environ | {"XDG_CACHE_HOME": str(folder.parent / "cache")}
+    environment = os.environ | unoptimised.FLAGS | {"XDG_CACHE_HOME": str(folder.parent / "cache")}
     output = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     return subprocess.Popen((*COMMAND, f"--workdir={folder}"), env=environment, **output)
 
@@ -55,7 +55,7 @@ def test_evaluate__ends_with_the_same_files_if_killed_at_random(faces_cache, tmp
         while lines(folder) == before:  # Past the start, or it would be killed before any work.
             assert process.poll() is None
             time.sleep(0.05)
-        time.sleep(rng.uniform(0, 3))
+        time.sleep(rng.uniform(0, 1.5))
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert 0 < lines(folder) < CHECKPOINTS

@@ -5,6 +5,8 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+from helpers import unoptimised
+
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -58,4 +60,5 @@ def environment(home: Path) -> dict[str, str]:
         "XDG_CACHE_HOME": str(ROOT / ".pytest_cache"),  # Compiled programs, from test to test.
         "PYTHONPATH": str(ROOT),
         "JAX_PLATFORMS": "cpu",
+        **unoptimised.FLAGS,
     }

@@ -11,6 +11,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from helpers import unoptimised
+
 from gan.runtime.cluster import find_free_port
 
 ROOT = Path(__file__).parents[2]
@@ -62,6 +64,7 @@ class Job:
                 command = [*ENTER_NAMESPACE, host, *RENAME_HOST, host, *command]
             environment = os.environ | {
                 "JAX_PLATFORMS": "cpu",
+                **unoptimised.FLAGS,
                 "JAX_NUM_CPU_DEVICES": str(devices),
                 "XDG_CACHE_HOME": str(xdg or cache),
                 "PYTHONUNBUFFERED": "1",

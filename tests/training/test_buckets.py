@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from helpers import unoptimised
 from helpers.bucket import NAME, bucket
 from helpers.processes import Job, fingerprint
 
@@ -58,7 +59,8 @@ def test_bucket__holds_the_same_run_as_a_disk(gcs, tmp_path):
 @pytest.mark.series
 @pytest.mark.skipif(not HAVE_GCS, reason="needs gcsfs and gcp-storage-emulator")
 def test_bucket__a_run_in_it_is_drawn_from_scored_and_compared(gcs, tmp_path):
-    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | unoptimised.FLAGS
+    environment |= {"XDG_CACHE_HOME": str(tmp_path / "cache"), "JAX_PLATFORMS": "cpu"}
 
     def command(*options):
         done = subprocess.run(
