@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the project with its test extra into .venv (once), then runs linter and tests.
-# Arguments go to pytest, such as tests/model/test_step.py, or `-m slow -n 0` for the tests that take long, one at a time.
+# Arguments go to pytest, such as tests/model/test_step.py, or `-m slow` for the tests that take long.
 set -eu
 . "$(dirname -- "${BASH_SOURCE[0]}")/install.sh" test
 cd -- "$root"
