@@ -1,6 +1,8 @@
 """The README: short, and every command of it and of `docs/` does what it says, shortened."""
 
+import itertools
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +21,7 @@ SHORT = [
     *("--config.network.g_width=4", "--config.network.d_width=4"),
     *("--config.data.num_faces=64", "--config.data.image_size=32"),
 ]
+AGES, GENDERS = ("20-29", "60-69"), ("Female", "Male")
 ELSEWHERE = ("HOST:PORT", "--topology")  # Takes several processes, or another compiler.
 COMMANDS = [
     line
@@ -41,6 +44,16 @@ def home(finished, tmp_path):
             (tmp_path / folder / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
             pixels = np.random.default_rng(number).integers(0, 255, (64, 64, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / folder / "ab"[number % 2] / f"{number}.png")
+    (tmp_path / "fairface").mkdir()
+    rows = ["file,age,gender"]
+    for number, (age, gender) in enumerate(itertools.product(AGES, GENDERS * 30)):
+        name = f"{number}.png"
+        shutil.copy(
+            tmp_path / "pictures" / "ab"[number % 2] / f"{number % 24}.png",
+            tmp_path / "fairface" / name,
+        )
+        rows.append(f"{name},{age},{gender}")
+    (tmp_path / "fairface" / "labels.csv").write_text("\n".join(rows))
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "quickstart").symlink_to(finished[1])
@@ -70,6 +83,7 @@ def test_python_commands__run(home):
         assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
     written = (
         *("runs/quickstart/faces.png", "runs/celeba/scores.jsonl", "runs/theirs/scores.jsonl"),
+        "runs/fairface/faces.png",
         *("faces.png", "tensorflow_datasets/celeb_a"),
     )
     for name in written:

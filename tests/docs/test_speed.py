@@ -26,6 +26,12 @@ def named() -> dict[str, set[str]]:
     return options
 
 
+def test_pages__name_every_benchmark():
+    files = (pages.ROOT / "benchmarks").glob("*.py")
+    commands = {path.stem for path in files if "    main()\n" in path.read_text()}
+    assert commands - {"quickstart_picture"} == {*named()}  # Its page is the README's picture.
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("benchmark", sorted(named()))
 def test_benchmark__has_the_options_that_pages_give_it(benchmark):

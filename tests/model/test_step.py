@@ -94,7 +94,7 @@ VARIANTS = {
 }
 RATES = {"default": 0.02, "r1": 0.02, "penalty": 1e-5, "pairs": 1e-3}  # Penalties are steep.
 SPREADS = [
-    *(("default", mode, num) for mode, num in [("jit", 4), ("pmap", 2)]),
+    *(("default", mode, num) for mode, num in [("jit", 2), ("jit", 4), ("pmap", 2), ("pmap", 4)]),
     *((variant, "pmap", 4) for variant in ("r1", "penalty", "pairs")),
 ]
 

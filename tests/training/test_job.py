@@ -220,7 +220,7 @@ def start(arguments: list[str], cache: Path) -> subprocess.Popen:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_train__saves_at_a_signal_and_the_same_command_goes_on(faces_cache, tmp_path, number):
     arguments = command(tmp_path, faces_cache, "--config.steps=100000", "--config.log_every=1")
     process = start(arguments, faces_cache)

@@ -91,7 +91,7 @@ def kill(job: Job, victim: int) -> float:
 @pytest.mark.parametrize(
     ("num", "kills"),
     [
-        pytest.param(1, 3, marks=pytest.mark.slow),
+        pytest.param(1, 4, marks=pytest.mark.slow),
         pytest.param(1, 100, marks=pytest.mark.series),
         pytest.param(2, 100, marks=pytest.mark.series),
     ],
